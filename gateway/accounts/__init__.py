@@ -1,0 +1,1 @@
+"""Who may send: pure rules, and coroutines over ports."""

@@ -1,0 +1,57 @@
+"""The values of sign-in: credentials as they came, a row of the login table, and the account they make."""
+
+from dataclasses import dataclass, field
+
+from gateway import address
+
+MAX_LOGIN = 254  # octets, DESIGN.md section 5
+MAX_PASSWORD = 1024  # octets
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client gave at AUTH. The password is kept only while the attempt is decided."""
+
+    login: str
+    password: bytes = field(repr=False)
+    mechanism: str  # "PLAIN" or "LOGIN"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRow:
+    """One row of the product's login table, through the column mapping."""
+
+    id: str
+    login: str
+    stored: str = field(repr=False)  # the stored password hash
+    active: bool = True
+    smtp_enabled: bool = True
+    max_message_size: int | None = None  # octets
+    daily_recipients: int | None = None
+
+    @property
+    def may_sign_in(self) -> bool:
+        return self.active and self.smtp_enabled
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is signed in. `stored` is the hash that the sign-in was checked against (DESIGN.md section 5, open sessions)."""
+
+    id: str
+    login: str
+    message_size: int  # octets: the account's own limit, never above the ceiling
+    stored: str = field(repr=False)
+    addresses: frozenset[str] = frozenset()  # `Address.key` of the login and its aliases
+
+    @classmethod
+    def of(cls, row: LoginRow, *, ceiling: int, aliases: frozenset[str] = frozenset()) -> "Account":
+        size = min(ceiling, row.max_message_size) if row.max_message_size else ceiling
+        return cls(row.id, row.login, size, row.stored, aliases | _own_address(row.login))
+
+
+def _own_address(login: str) -> frozenset[str]:
+    try:
+        return frozenset({address.parse(login).key})
+    except address.AddressError:  # a table whose logins are not e-mail addresses: aliases have to name them
+        return frozenset()

@@ -1,0 +1,36 @@
+"""What the rules of sign-in need from the outside, and the errors each may raise."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from gateway.accounts.model import LoginRow
+
+
+class Directory(Protocol):
+    """The product's login table, read live."""
+
+    def find(self, login: str) -> Awaitable[LoginRow | None]:
+        """The row of `login`, by a query that starts after this call.
+
+        Raises Unavailable when the table cannot be read, or when two rows match (they differ in letter case only).
+        """
+        ...
+
+    def aliases(self, account_id: str) -> Awaitable[frozenset[str]]:
+        """Further sender addresses of the account, as `Address.key`. Raises Unavailable."""
+        ...
+
+
+class Hasher(Protocol):
+    """Slow password hashes, off the reactor's thread."""
+
+    def verify(self, secret: bytes, stored: str) -> Awaitable[bool]:
+        """Whether `secret` is the password behind `stored`.
+
+        Raises Unavailable when the queue of hashes is too long; UnknownScheme when `stored` is of a kind we cannot read.
+        """
+        ...
+
+    def burn(self, secret: bytes) -> Awaitable[None]:
+        """Spend the time of a verification, for a login that does not exist. Raises Unavailable."""
+        ...

@@ -1,0 +1,141 @@
+"""One e-mail address: the only parser for logins, senders, recipients and From.
+
+An `Address` keeps the text it was written in, so it prints back to the same address; `key` is what two
+spellings of one address have in common. Anything that two programs could read in two ways is refused:
+comments, encoded words, control and invisible characters, domains that IDNA2008 does not know.
+"""
+
+import ipaddress
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+import idna
+
+MAX_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
+MAX_DOMAIN = 255  # octets, section 4.5.3.1.2
+MAX_ADDRESS = 254  # octets: a path is at most 256 with its angle brackets, section 4.5.3.1.3
+
+# RFC 5321 section 4.1.2, with RFC 6531 section 3.3 (UTF8-non-ascii in atext, qtextSMTP and sub-domain)
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+# Quoted-string = DQUOTE *QcontentSMTP DQUOTE;  qtextSMTP = %d32-33 / %d35-91 / %d93-126
+_QUOTED = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
+# sub-domain = Let-dig [Ldh-str]
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_PLAIN = re.compile(
+    r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+    r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+# Invisible, unassigned or private characters make two addresses look like one.
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"})
+
+
+class AddressError(ValueError):
+    """The text is not an address we accept; `str()` is a short reason, safe for a reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`local` as written (with its quotes), `domain` as written ("[192.0.2.1]" for a literal)."""
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}"
+
+    @property
+    def needs_utf8(self) -> bool:
+        """Whether only an SMTPUTF8 transaction can carry it (RFC 6531)."""
+        return not (self.local.isascii() and self.domain.isascii())
+
+    @property
+    def domain_key(self) -> str:
+        """The domain in lower case, as A-labels: what two spellings of it have in common."""
+        if self.domain.isascii():
+            return self.domain.lower()
+        return ".".join(_a_label(label) for label in self.domain.split("."))
+
+    @property
+    def key(self) -> str:
+        """What all spellings of this address share, the local part's letter case set aside."""
+        local = unquoted(self.local) if self.local.startswith('"') else self.local
+        return f"{unicodedata.normalize('NFC', local).casefold()}@{self.domain_key}"
+
+
+def unquoted(local: str) -> str:
+    """The characters a local part stands for: `"a\\ b"` is `a b` (RFC 5321 section 4.1.2)."""
+    return re.sub(r"\\(.)", r"\1", local[1:-1]) if local.startswith('"') else local
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Address:
+    """Read `local@domain`, exactly, with nothing around it.
+
+    Raises AddressError. RFC 5321 section 4.1.2 (Mailbox), RFC 6531 section 3.3, RFC 5890 to 5892.
+    """
+    if len(text) > MAX_ADDRESS or len(text.encode("utf-8", "surrogatepass")) > MAX_ADDRESS:
+        raise AddressError(f"longer than {MAX_ADDRESS} octets")
+    local, at, domain = text.rpartition("@")
+    if not at or not local or not domain:
+        raise AddressError("not of the form local@domain")
+    if len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL:
+        raise AddressError(f"local part longer than {MAX_LOCAL} octets")
+    if _PLAIN.fullmatch(text) is None:
+        _check_local(local)
+        _check_domain(domain)
+    return Address(local, domain)
+
+
+def _check_local(local: str) -> None:
+    if not (_DOT_STRING.fullmatch(local) or _QUOTED.fullmatch(local)):
+        raise AddressError("bad local part")
+    if "=?" in local:  # RFC 2047 text in a local part is decoded by some programs and not by others
+        raise AddressError("encoded word in the local part")
+    if not local.isascii() and any(unicodedata.category(c) in _REFUSED_CATEGORIES for c in local if c > "\x7f"):
+        raise AddressError("invisible or unassigned character in the local part")
+
+
+def _check_domain(domain: str) -> None:
+    if domain.startswith("["):
+        _check_literal(domain)
+        return
+    labels = domain.split(".")
+    if domain.isascii():
+        if not all(_LABEL.fullmatch(label) for label in labels):
+            raise AddressError("bad domain")
+        return
+    if len(".".join(_a_label(label) for label in labels)) > MAX_DOMAIN:
+        raise AddressError(f"domain longer than {MAX_DOMAIN} octets")
+
+
+def _a_label(label: str) -> str:
+    """RFC 5891: the ASCII form of one label; letter case is the only mapping we do (RFC 5895 section 2)."""
+    if label.isascii():
+        if not _LABEL.fullmatch(label):
+            raise AddressError("bad domain")
+        return label.lower()
+    if unicodedata.normalize("NFC", label) != label:
+        raise AddressError("domain is not in Unicode normal form C")
+    try:
+        return idna.alabel(label.lower()).decode("ascii")
+    except idna.IDNAError:
+        raise AddressError("domain is not valid in IDNA2008") from None
+
+
+def _check_literal(domain: str) -> None:
+    """address-literal = "[" ( IPv4-address-literal / "IPv6:" IPv6-addr ) "]", RFC 5321 section 4.1.3."""
+    inner = domain[1:-1]
+    try:
+        if not domain.endswith("]"):
+            raise ValueError
+        if inner[:5].upper() == "IPV6:":
+            if "%" in inner:
+                raise ValueError
+            ipaddress.IPv6Address(inner[5:])
+        else:
+            ipaddress.IPv4Address(inner)
+    except ValueError:
+        raise AddressError("bad address literal") from None

@@ -1,0 +1,37 @@
+"""The exceptions that cross a package border, sorted by what the caller must do.
+
+`Refused`: say the reply to the peer. `Unavailable`: something we depend on is away, answer 4xx and try
+later. `ConfigError`: stop at start. Anything else is our own bug: log it whole, answer a plain 451.
+"""
+
+from collections.abc import Sequence
+
+from gateway.reply import Reply
+
+
+class Refused(Exception):
+    """The peer's request is refused with `reply`, which is safe to send as it is."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"{reply.code} {reply.enhanced} {reply.text}")
+        self.reply = reply
+
+
+class Unavailable(Exception):
+    """A database, disk or network service cannot answer now; `str()` is for the log, never for a peer."""
+
+
+class StorageFull(Unavailable):
+    """The disk under the store or the spool has no room (ENOSPC, EDQUOT, SQLITE_FULL): answer 452."""
+
+
+class NotFound(Exception):
+    """What an operator named does not exist; `str()` says so in one line."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` has a line for each mistake: "key.path: what and what instead"."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)

@@ -1,0 +1,166 @@
+"""The values of the queue: what was accepted, for whom, and what became of each recipient."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Field(StrEnum):
+    """Where the header names a recipient; nowhere means blind."""
+
+    TO = "to"
+    CC = "cc"
+    BCC = "bcc"
+
+
+class State(StrEnum):
+    """Of a recipient. A queued one that a process works on has a lease as well."""
+
+    QUEUED = "queued"
+    HELD = "held"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    DELETED = "deleted"
+
+
+class Result(StrEnum):
+    """What one attempt came to."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A body small enough to live in its message row."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A body in the spool: `name` is the file's name there, `size` in octets."""
+
+    name: str
+    size: int
+
+
+BodyRef = Inline | Spooled
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the client said around the message (RFC 5321, 3461, 6152, 6531). Strings are "" when not given."""
+
+    sender: str  # "" is the null sender <>
+    eight_bit: bool = False  # BODY=8BITMIME, or 8-bit octets came all the same
+    smtputf8: bool = False
+    ret: str = ""  # "FULL" or "HDRS"
+    envid: str = ""  # as xtext
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecipient:
+    address: str
+    field: Field
+    notify: str = ""  # "NEVER", or of SUCCESS,FAILURE,DELAY
+    orcpt: str = ""  # "rfc822;xtext"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message about to be queued. `header` ends with its empty line; `body` follows it."""
+
+    id: str  # the queue id, 16 characters that sort by time
+    account_id: str  # "" for our own reports
+    envelope: Envelope
+    header: bytes = field(repr=False)
+    body: BodyRef
+    recipients: tuple[NewRecipient, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.header) + self.body.size
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One row of table recipient that waits for delivery."""
+
+    id: int
+    address: str
+    field: Field
+    notify: str
+    orcpt: str
+    attempts: int  # finished ones
+    delay_warned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message with those of its recipients that are leased to us."""
+
+    id: str
+    account_id: str
+    envelope: Envelope
+    header: bytes = field(repr=False)
+    body: BodyRef
+    age: float  # seconds since it was accepted, by the store's clock, when it was read
+    recipients: tuple[Recipient, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.header) + self.body.size
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the next hop made of one recipient. `code` 0: no reply came (connection lost, timeout, refused)."""
+
+    recipient: Recipient
+    result: Result
+    code: int
+    enhanced: str  # "" when the hop gave none
+    text: str  # the hop's words or ours, for the log, `queue show` and reports; one line, at most 512 characters
+    hop: str  # the hop's label in configuration and metrics
+    remote: str = ""  # name of the server that answered, for Remote-MTA
+    relayed_dsn: bool = False  # the hop took over NOTIFY (RFC 3461 section 5.2.2)
+    burns_attempt: bool = True  # False: no hop could be reached; not the message's fault
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How an outcome is written down."""
+
+    outcome: Outcome
+    state: State  # QUEUED (again), DELIVERED or FAILED
+    delay: float = 0.0  # seconds until the next attempt, with QUEUED
+    delay_warned: bool = False  # a delay report goes out with this record
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Figures for the metrics: recipients by state, and the age in seconds of the oldest one still waiting."""
+
+    queued: int  # never tried, no lease
+    deferred: int  # tried at least once, no lease
+    active: int  # leased
+    held: int
+    oldest: float
+
+
+def transactions(recipients: Iterable[Recipient]) -> list[Sequence[Recipient]]:
+    """The recipients grouped as they go to a next hop: those that the header names together, each blind one alone."""
+    named: list[Recipient] = []
+    groups: list[Sequence[Recipient]] = []
+    for recipient in recipients:
+        if recipient.field is Field.BCC:
+            groups.append([recipient])
+        else:
+            named.append(recipient)
+    return [named, *groups] if named else groups

@@ -1,0 +1,91 @@
+"""What the queue needs from the outside, and the errors each may raise."""
+
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from gateway.queue.model import BodyRef, NewMessage, Outcome, QueueCounts, QueuedMessage, Recipient, Record, Spooled
+
+
+class BodyWriter(Protocol):
+    """A large body on its way to disk."""
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        """Append. Raises StorageFull or Unavailable; the writer is then good for `discard` only."""
+        ...
+
+    def finish(self) -> Awaitable[Spooled]:
+        """Make what was written durable: fsync, rename, fsync of the folder. Raises as `write`."""
+        ...
+
+    def discard(self) -> Awaitable[None]:
+        """Drop what was written; never raises."""
+        ...
+
+
+class BodyReader(Protocol):
+    """A body being read from its start."""
+
+    def read(self) -> Awaitable[bytes]:
+        """The next block (at most 256 KiB), b"" at the end. Raises Unavailable."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Bodies(Protocol):
+    """Where bodies past 64 KiB are kept."""
+
+    def create(self, name: str) -> Awaitable[BodyWriter]:
+        """Begin the body of queue id `name`. Raises StorageFull or Unavailable."""
+        ...
+
+    def open(self, body: BodyRef) -> Awaitable[BodyReader]:
+        """Read a body, inline ones included. Raises Unavailable."""
+        ...
+
+    def remove(self, body: Spooled) -> Awaitable[None]:
+        """Remove a body whose message row is gone; one that is not there is fine. Never raises."""
+        ...
+
+
+class Outbox(Protocol):
+    """The queue's rows. Every call commits on its own, or raises Unavailable (StorageFull) with nothing done.
+
+    A commit whose result is unknown raises Unavailable, too: the row may be there (at-least-once).
+    """
+
+    def add(self, message: NewMessage, *, lease: bool) -> Awaitable[QueuedMessage]:
+        """Queue a message durably; with `lease`, its recipients are this process's from the start."""
+        ...
+
+    def take(self, limit: int) -> Awaitable[list[QueuedMessage]]:
+        """Lease due recipients of at most `limit` messages, oldest first, and read them."""
+        ...
+
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Awaitable[list[Spooled]]:
+        """Write down outcomes, release their leases and queue the reports, in one transaction.
+
+        Returns spooled bodies of messages that nobody waits for any more: the caller removes them.
+        """
+        ...
+
+    def release(self, recipients: Sequence[Recipient]) -> Awaitable[None]:
+        """Give leases back untried."""
+        ...
+
+    def next_due(self) -> Awaitable[float | None]:
+        """Seconds until the earliest unleased recipient is due (0 or less: now); None when none waits."""
+        ...
+
+    def counts(self) -> Awaitable[QueueCounts]: ...
+
+
+class Relay(Protocol):
+    """The way to the next hop."""
+
+    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> Awaitable[list[Outcome]]:
+        """One transaction for these recipients; an outcome for each of them, always, in their order.
+
+        Raises Unavailable only when the body cannot be read: nothing was sent then.
+        """
+        ...

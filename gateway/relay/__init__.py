@@ -1,0 +1,1 @@
+"""Where mail goes out: next hops over SMTP, and Maildir."""

@@ -1,0 +1,1 @@
+"""Our own tables and the foreign login table: the only SQL."""
