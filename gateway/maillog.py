@@ -4,6 +4,7 @@ No line has a password, a hash, an AUTH line or a body. What a peer said is cut 
 that nobody can write a log line of their own (chasquid 1.18.0 fixed that).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,3 +16,74 @@ def peer_text(text: str | bytes, limit: int = 200) -> str:
     """Text from outside as one printable line of at most `limit` characters."""
     shown = repr(text if isinstance(text, str) else text.decode("utf-8", "backslashreplace"))[1:-1]
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def sign_in(result: str, mechanism: str, seconds: float, account_id: str, network: str, reason: str) -> None:
+    """One attempt to sign in: never who it was tried as, only the account that it turned out to be."""
+    line = log.warning if reason else log.info
+    line(
+        "sign-in",
+        result=result,
+        mechanism=mechanism,
+        seconds=round(seconds, 3),
+        account=account_id,
+        network=network,
+        **({"reason": reason} if reason else {}),
+    )
+
+
+def sign_in_no_longer_valid(account_id: str) -> None:
+    log.info("session ended: its sign-in is no longer valid", account=account_id)
+
+
+def accounts_unavailable(account_id: str, reason: str) -> None:
+    """The login table could not be read for a session that is open."""
+    log.warning("cannot read the login table", account=account_id, reason=reason)
+
+
+def outcomes_too_late(recipients: int) -> None:
+    """Outcomes came for recipients whose lease was gone (an operator deleted them): they were not written down."""
+    log.warning("outcomes of deliveries came too late and were dropped", recipients=recipients)
+
+
+def two_accounts(account_ids: Sequence[str]) -> None:
+    log.error("two accounts differ in letter case only; neither can sign in", accounts=sorted(account_ids))
+
+
+def hop_down(hop: str, reason: str, retry_in: float) -> None:
+    """A next hop cannot be used; `retry_in` seconds from now it is asked again."""
+    log.warning("hop down", hop=hop, reason=peer_text(reason), retry_in=round(retry_in, 1))
+
+
+def hop_up(hop: str) -> None:
+    log.info("hop up", hop=hop)
+
+
+def lost_after_dot(hop: str, queue_id: str) -> None:
+    """The final reply of a next hop was lost: the message is sent again and may arrive twice."""
+    log.warning("final reply lost", hop=hop, queue_id=queue_id)
+
+
+def accepted(*, queue_id: str, account: str, network: str, octets: int, recipients: Mapping[str, int]) -> None:
+    """A message got its 250. Recipients are counted by class; who they are is in the queue, not in the log."""
+    log.info("accepted", queue_id=queue_id, account=account, network=network, octets=octets, **recipients)
+
+
+def outcome(result: str, *, retry_in: int | None = None, **facts: str | int) -> None:
+    """What became of one recipient, who is named by its number: `queue show` has the address and the class."""
+    if retry_in is not None:
+        facts["retry_in"] = retry_in
+    log.info(result, **facts)
+
+
+def store_unavailable(doing: str, reason: str) -> None:
+    log.error("the store cannot be used", doing=doing, reason=reason)
+
+
+def body_unavailable(queue_id: str, reason: str) -> None:
+    log.error("a body cannot be read", queue_id=queue_id, reason=reason)
+
+
+def bug(doing: str, error: BaseException) -> None:
+    """An error nobody expected: everything about it, for us; the peer got a plain 451."""
+    log.error("unexpected error", doing=doing, exc_info=error)

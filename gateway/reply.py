@@ -29,9 +29,9 @@ class Reply:
         """The reply on the wire, the last line with a space after its code (RFC 5321 section 4.2)."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
         last = len(self.lines) - 1
-        return "".join(
-            f"{self.code}{' ' if i == last else '-'}{prefix}{line}\r\n" for i, line in enumerate(self.lines)
-        ).encode("utf-8")
+        return "".join(f"{self.code}{' ' if i == last else '-'}{prefix}{line}\r\n" for i, line in enumerate(self.lines)).encode(
+            "utf-8"
+        )
 
 
 def _reply(code: int, enhanced: str, *lines: str, close: bool = False) -> Reply:

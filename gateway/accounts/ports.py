@@ -4,6 +4,11 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from gateway.accounts.model import LoginRow
+from gateway.errors import Unavailable
+
+
+class Busy(Unavailable):
+    """So many password hashes wait that another one would wait too long."""
 
 
 class Directory(Protocol):
@@ -27,10 +32,10 @@ class Hasher(Protocol):
     def verify(self, secret: bytes, stored: str) -> Awaitable[bool]:
         """Whether `secret` is the password behind `stored`.
 
-        Raises Unavailable when the queue of hashes is too long; UnknownScheme when `stored` is of a kind we cannot read.
+        Raises Busy when the queue of hashes is too long; schemes.UnknownScheme when `stored` is of a kind we cannot read.
         """
         ...
 
     def burn(self, secret: bytes) -> Awaitable[None]:
-        """Spend the time of a verification, for a login that does not exist. Raises Unavailable."""
+        """Spend the time of a verification, for a login that does not exist. Raises Busy."""
         ...

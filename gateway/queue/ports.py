@@ -18,7 +18,7 @@ class BodyWriter(Protocol):
         ...
 
     def discard(self) -> Awaitable[None]:
-        """Drop what was written; never raises."""
+        """Drop what was written; never raises. After `finish` has answered it does nothing: a row may name the body."""
         ...
 
 
@@ -55,7 +55,10 @@ class Outbox(Protocol):
     """
 
     def add(self, message: NewMessage, *, lease: bool) -> Awaitable[QueuedMessage]:
-        """Queue a message durably; with `lease`, its recipients are this process's from the start."""
+        """Queue a message durably; with `lease`, its recipients are this process's from the start.
+
+        Without `lease` the answer has no recipients: they wait for `take`.
+        """
         ...
 
     def take(self, limit: int) -> Awaitable[list[QueuedMessage]]:
@@ -65,12 +68,17 @@ class Outbox(Protocol):
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Awaitable[list[Spooled]]:
         """Write down outcomes, release their leases and queue the reports, in one transaction.
 
-        Returns spooled bodies of messages that nobody waits for any more: the caller removes them.
+        Returns spooled bodies of messages that nobody waits for any more: the caller removes them. An outcome of a
+        recipient that is not leased to us any more changes nothing; when all of them are such, no report is queued.
         """
         ...
 
     def release(self, recipients: Sequence[Recipient]) -> Awaitable[None]:
         """Give leases back untried."""
+        ...
+
+    def still_ours(self, recipients: Sequence[Recipient]) -> Awaitable[list[Recipient]]:
+        """Those that are leased to us now: asked before MAIL and before the final dot (DESIGN.md section 8)."""
         ...
 
     def next_due(self) -> Awaitable[float | None]:

@@ -1,0 +1,118 @@
+"""`accounts ...`: the embedded demo table, for trying the gateway out; a table of your own is refused."""
+
+import sys
+
+import click
+
+from gateway.accounts import schemes
+from gateway.cli import demo_table
+from gateway.cli.listing import json_option, print_rows
+from gateway.cli.settings import Settings, pass_settings
+from gateway.cli.start import forget_demo_password
+from gateway.config.units import parse_size
+
+password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
+
+
+def asked_password(*, from_stdin: bool, twice: bool) -> str:
+    """The password, from standard input or typed unseen."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=twice, err=True))
+
+
+def _size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    try:
+        return parse_size(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.group()
+def accounts() -> None:
+    """Look after the accounts of the demo login table.
+
+    For the table that `smtp-gateway init` makes, to try the gateway out. A login table of your own is only ever read.
+    """
+
+
+@accounts.command("list")
+@json_option
+@pass_settings
+def list_accounts(settings: Settings, as_json: bool) -> None:
+    """Show all accounts."""
+    with demo_table.table(settings.accounts_url) as connection:
+        rows = [
+            {
+                "id": str(account.id),
+                "login": account.login,
+                "active": account.active,
+                "max_message_size": account.max_message_size,
+                "hash": schemes.scheme(account.stored),
+            }
+            for account in demo_table.accounts(connection)
+        ]
+    print_rows(rows, as_json=as_json, empty="No accounts.")
+
+
+@accounts.command()
+@click.argument("login")
+@click.option(
+    "--max-message-size", callback=_size, metavar="SIZE", help='Its own limit, as in "10MiB"; not above the general one.'
+)
+@password_stdin
+@pass_settings
+def add(settings: Settings, login: str, max_message_size: int | None, password_stdin: bool) -> None:
+    """Add an account. LOGIN is its e-mail address."""
+    with demo_table.table(settings.accounts_url):  # refuse a foreign table before asking for a password
+        pass
+    password = asked_password(from_stdin=password_stdin, twice=True)
+    with demo_table.table(settings.accounts_url) as connection:
+        demo_table.add(connection, login, password, max_message_size)
+    click.echo(f"{login}: added; it can sign in from now on.")
+
+
+@accounts.command()
+@click.argument("login")
+@password_stdin
+@pass_settings
+def passwd(settings: Settings, login: str, password_stdin: bool) -> None:
+    """Change the password of LOGIN. It counts at once, for open sessions too."""
+    with demo_table.table(settings.accounts_url):
+        pass
+    password = asked_password(from_stdin=password_stdin, twice=True)
+    with demo_table.table(settings.accounts_url) as connection:
+        demo_table.set_password(connection, login, password)
+    forget_demo_password(settings, login)
+    click.echo(f"{login}: the new password counts from now on.")
+
+
+@accounts.command()
+@click.argument("login")
+@pass_settings
+def disable(settings: Settings, login: str) -> None:
+    """Keep LOGIN from signing in, and end its sessions."""
+    with demo_table.table(settings.accounts_url) as connection:
+        demo_table.set_active(connection, login, active=False)
+    click.echo(f"{login}: disabled.")
+
+
+@accounts.command()
+@click.argument("login")
+@pass_settings
+def enable(settings: Settings, login: str) -> None:
+    """Let LOGIN sign in again."""
+    with demo_table.table(settings.accounts_url) as connection:
+        demo_table.set_active(connection, login, active=True)
+    click.echo(f"{login}: enabled.")
+
+
+@accounts.command()
+@click.argument("login")
+@pass_settings
+def delete(settings: Settings, login: str) -> None:
+    """Delete LOGIN. Mail it has sent stays in the queue."""
+    with demo_table.table(settings.accounts_url) as connection:
+        demo_table.delete(connection, login)
+    forget_demo_password(settings, login)
+    click.echo(f"{login}: deleted.")

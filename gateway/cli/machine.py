@@ -1,0 +1,123 @@
+"""What `doctor` looks at on this machine: folders, room on the disk, the store's version, the ports."""
+
+import contextlib
+import errno
+import http.client
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from gateway.config import Config
+from gateway.errors import ConfigError, Unavailable
+from gateway.store.inspect import Finding, Level
+from gateway.store.migrate import check_schema
+
+MIB = 1 << 20
+_SCARCE = 1024 * MIB  # octets free: a warning below, since the queue lives here while a next hop is away
+_FULL = 100 * MIB
+_TIMEOUT = 5.0  # seconds
+
+
+def state(config: Config) -> Iterator[Finding]:
+    folder = config.server.state_dir
+    problem = not_writable(folder)
+    if problem:
+        yield Finding("problem", "server.state_dir", problem)
+        return
+    yield Finding("ok", "server.state_dir", f"{folder} is writable")
+    free = shutil.disk_usage(existing(folder)).free
+    level: Level = "problem" if free < _FULL else "warning" if free < _SCARCE else "ok"
+    advice = "" if level == "ok" else "; make room, or put server.state_dir on a larger disk"
+    yield Finding(level, "server.state_dir", f"{free // MIB} MiB free on its disk{advice}")
+
+
+def store(url: str) -> Iterator[Finding]:
+    try:
+        check_schema(url)
+    except ConfigError as error:
+        yield from (Finding("problem", *problem.split(": ", 1)) for problem in error.problems)
+    except Unavailable as error:
+        yield Finding("problem", "store.url", f"cannot be read: {error}")
+    else:
+        yield Finding("ok", "store.url", "the store is up to date")
+
+
+def ports(config: Config) -> Iterator[Finding]:
+    for number, listen in enumerate(config.listen, 1):
+        serves = partial(_serves_smtp, _reachable(listen.address, listen.port), tls=listen.security == "tls")
+        yield _port(f"listen.{number}.port", listen.address, listen.port, serves)
+    web = config.http
+    yield _port("http.port", web.address, web.port, partial(_serves_health, _reachable(web.address, web.port)))
+
+
+def not_writable(folder: Path) -> str:
+    """Why nothing can be written into `folder`, which may not be there yet; "" when it can."""
+    there = existing(folder)
+    if not there.is_dir():
+        return f"{there} is not a folder; name another one"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"{there} is not writable for this user (id {os.geteuid()}); chown it, or name another one"
+    return ""
+
+
+def existing(folder: Path) -> Path:
+    """`folder`, or the nearest one above it that exists."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _port(key: str, address: str, port: int, ours: Callable[[], bool]) -> Finding:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
+            trial.bind((address, port))
+    except OSError as error:
+        return _cannot_bind(key, f"{address}:{port}", error, ours)
+    return Finding("ok", key, f"{address}:{port} is free")
+
+
+def _cannot_bind(key: str, place: str, error: OSError, ours: Callable[[], bool]) -> Finding:
+    match error.errno:
+        case errno.EADDRINUSE if ours():
+            return Finding("ok", key, f"{place} is served already, by a running gateway it seems")
+        case errno.EADDRINUSE:
+            return Finding("problem", key, f"{place} is in use by another program; stop that, or choose another port")
+        case errno.EACCES:
+            cure = "let systemd give CAP_NET_BIND_SERVICE (deploy/smtp-gateway.service does), or choose one above 1023"
+            return Finding("problem", key, f"{place} is not allowed to this user; {cure}")
+        case errno.EADDRNOTAVAIL:
+            return Finding("problem", key, f'{place} is no address of this machine; write one of its own, or "0.0.0.0" or "::"')
+        case _:
+            return Finding("problem", key, f"{place} cannot be opened: {error.strerror}")
+
+
+def _serves_smtp(place: tuple[str, int], *, tls: bool) -> bool:
+    """Whether whoever has the port greets as an SMTP server."""
+    with contextlib.suppress(OSError), socket.create_connection(place, _TIMEOUT) as plain:
+        connection = _anybody().wrap_socket(plain) if tls else plain
+        return connection.recv(512).startswith(b"220")
+    return False
+
+
+def _serves_health(place: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(*place, timeout=_TIMEOUT)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    return False
+
+
+def _anybody() -> ssl.SSLContext:
+    """A client that takes any certificate: it only wants to see a greeting."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reachable(address: str, port: int) -> tuple[str, int]:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port  # noqa: S104 compared, not bound

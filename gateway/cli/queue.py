@@ -1,0 +1,151 @@
+"""`queue ...`: what waits for delivery, what became of it, and an operator's hand on it."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+
+from gateway.cli.listing import age, json_option, print_json, print_rows, print_table
+from gateway.cli.settings import Settings, pass_settings
+from gateway.config.units import parse_duration
+from gateway.queue.model import State
+from gateway.queue.spool import unlink
+from gateway.store import operator
+from gateway.store.engine import opened
+from gateway.store.operator import ListedRecipient, ShownMessage
+
+F = TypeVar("F", bound=Callable[..., Any])
+_ALL = 1_000_000
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _filters(function: F) -> F:
+    for option in (
+        click.option(
+            "--older-than", callback=_seconds, default="0s", metavar="TIME", help='Accepted longer ago than "2h", "3d".'
+        ),
+        click.option("--state", type=click.Choice(list(State)), default=None, help="In this state only."),
+        click.option("--domain", default="", metavar="DOMAIN", help="Recipients in this domain only."),
+        click.option("--account", default="", metavar="ID", help="Sent by the account of this id only."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group()
+def queue() -> None:
+    """See what waits for delivery, send it at once, or take it out."""
+
+
+@queue.command("list")
+@_filters
+@click.option("--limit", type=click.IntRange(1, _ALL), default=100, show_default=True, help="At most so many recipients.")
+@json_option
+@pass_settings
+def list_queue(
+    settings: Settings, account: str, domain: str, state: str | None, older_than: float, limit: int, as_json: bool
+) -> None:
+    """Show recipients, a line each, the oldest first.
+
+    Without --state, those that still wait.
+    """
+    with opened(settings.store_url, write=False) as connection:
+        found = operator.list_recipients(
+            connection, state=state or "", account=account, domain=domain, older_than=older_than, limit=limit
+        )
+    rows = [asdict(each) if as_json else _line(each) for each in found]
+    print_rows(rows, as_json=as_json, empty="Nothing waits." if state is None else f"No recipient is {state}.")
+
+
+@queue.command()
+@click.argument("message_id", metavar="ID")
+@json_option
+@pass_settings
+def show(settings: Settings, message_id: str, as_json: bool) -> None:
+    """Show the message with the queue id ID: its recipients, every attempt, its header."""
+    with opened(settings.store_url, write=False) as connection:
+        message = operator.show(connection, message_id)
+    if as_json:
+        print_json({**asdict(message), "header": message.header.decode("utf-8", "backslashreplace")})
+    else:
+        _print_message(message)
+
+
+@queue.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that wait for their next attempt.")
+@click.option("--domain", default="", metavar="DOMAIN", help="With --all: recipients in this domain only.")
+@pass_settings
+def retry(settings: Settings, ids: tuple[str, ...], everything: bool, domain: str) -> None:
+    """Try messages again now. An ID is a queue id, or the number of one recipient."""
+    if bool(ids) == everything or (domain and not everything):
+        raise click.UsageError("Give the ids of messages, or --all.")
+    with opened(settings.store_url, write=True) as connection:
+        if everything:
+            waiting = operator.list_recipients(connection, state=State.QUEUED, domain=domain, limit=_ALL)
+            ids = tuple(str(each.id) for each in waiting if not each.leased)
+        tried = sum(operator.retry(connection, each) for each in ids)
+    click.echo(f"{_recipients(tried)} will be tried now.")
+
+
+@queue.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@pass_settings
+def delete(settings: Settings, ids: tuple[str, ...]) -> None:
+    """Take messages out of the queue, without a report to their senders.
+
+    An ID is a queue id, or the number of one recipient. What was delivered stays delivered.
+    """
+    with opened(settings.store_url, write=True) as connection:
+        deletions = [operator.delete(connection, each) for each in ids]
+    for body in (body for each in deletions for body in each.bodies):
+        unlink(settings.spool, body.name)  # after the commit: a file without a row is swept, a row without a file is lost mail
+    click.echo(f"{_recipients(sum(each.recipients for each in deletions))} deleted.")
+
+
+def _recipients(count: int) -> str:
+    return f"{count} recipient{'' if count == 1 else 's'}"
+
+
+def _line(recipient: ListedRecipient) -> dict[str, object]:
+    return {
+        "id": recipient.id,
+        "message": recipient.message_id,
+        "account": recipient.account_id,
+        "recipient": recipient.address,
+        "state": "active" if recipient.leased else recipient.state,
+        "age": age(recipient.age),
+        "attempts": recipient.attempts,
+        "next": age(max(0.0, recipient.next_in)) if recipient.next_in is not None else None,
+        "last_reply": _reply(recipient.code, recipient.enhanced, recipient.text),
+    }
+
+
+def _reply(code: int, enhanced: str, text: str) -> str:
+    return " ".join(part for part in (str(code) if code else "", enhanced, text) if part)
+
+
+def _print_message(message: ShownMessage) -> None:
+    account = f"account {message.account_id}" if message.account_id else "the gateway itself"
+    click.echo(f"Message {message.id} of {account}, {message.size} octets, accepted {age(message.age)} ago")
+    click.echo(f"Sender: <{message.sender}>\n")
+    print_table([_line(each) for each in message.recipients])
+    if message.attempts:
+        click.echo("\nAttempts:")
+        print_table(
+            [
+                {"recipient": each.recipient_id, "ago": age(each.age), "result": each.result, "hop": each.hop}
+                | {"remote": each.remote, "reply": _reply(each.code, each.enhanced, each.text)}
+                for each in message.attempts
+            ]
+        )
+    click.echo("\nHeader:")
+    for line in message.header.decode("utf-8", "backslashreplace").splitlines():
+        click.echo("".join(c if c.isprintable() or c == "\t" else "?" for c in line))

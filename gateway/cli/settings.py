@@ -1,0 +1,38 @@
+"""The configuration as the commands get it: read when first asked for, so that `init` can run without one."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import click
+
+from gateway import config
+
+
+class Settings:
+    """The file that --config names, and the environment it may refer to."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.path = path
+        self.environ = environ
+
+    @cached_property
+    def config(self) -> config.Config:
+        """Raises ConfigError."""
+        return config.load(self.path, self.environ)
+
+    @property
+    def accounts_url(self) -> str:
+        return self.config.accounts.url.get_secret_value()
+
+    @property
+    def spool(self) -> Path:
+        """The folder of large bodies."""
+        return self.config.server.state_dir / "spool"
+
+    @property
+    def store_url(self) -> str:
+        return self.config.store.url.get_secret_value()
+
+
+pass_settings = click.make_pass_decorator(Settings)

@@ -1,0 +1,61 @@
+"""Settings whose feature is not built yet: refused where they would silently do nothing.
+
+A later version deletes the rows of what it builds. A value that equals the default, or switches the feature off, is
+accepted; where the default switches something on, the server says at its start that it is not there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.config import database_url
+from gateway.config.checks import Document, tables_at
+from gateway.config.login_table import Columns
+from gateway.config.problems import Problem
+from gateway.config.sections import Limits, Listen, Lockout, Server
+
+_TEXT = "is not available in this version yet; leave it out"
+
+
+def refusals(document: Document, context: Mapping[str, Any]) -> Iterator[Problem]:
+    """A problem for each setting that asks for what is not there."""
+    for path, model, keys in _REFUSED:
+        for at, table in tables_at(document, path):
+            yield from (
+                Problem(f"{at}.{key}", _TEXT) for key in keys if key in table and _asks(model, key, table[key], context)
+            )
+    for at, store in tables_at(document, "store"):
+        if database_url.dialect(str(store.get("url", ""))) == "postgresql":
+            yield Problem(f"{at}.url", f"names PostgreSQL, which {_TEXT}, or write sqlite:///var/gateway.db")
+
+
+def warnings(lockout: Lockout, limits: Limits) -> tuple[str, ...]:
+    """A line for each group of settings that is on, by default too, without effect."""
+    return tuple(text for text, is_on in _WARNED if is_on(lockout, limits))
+
+
+def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str, Any]) -> bool:
+    """Whether `value` is neither off (0, empty) nor the default; a wrong value is somebody else's to report."""
+    try:
+        read = getattr(model.model_validate({key: value}, context=context), key)
+    except ValidationError:
+        return False
+    return bool(read) and read != model.model_fields[key].get_default()
+
+
+_REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
+    ("server", Server, ("workers",)),
+    ("server", Server, ("secret",)),
+    ("listen", Listen, ("proxy_protocol_from",)),
+    ("accounts.columns", Columns, ("daily_recipients",)),
+    ("lockout", Lockout, tuple(key for key in Lockout.model_fields if key != "delay")),
+    ("limits", Limits, ("daily_recipients", "on_daily_limit")),
+)
+_WARNED: tuple[tuple[str, Callable[[Lockout, Limits], object]], ...] = (
+    (
+        "lockout: failed sign-ins are not counted in this version",
+        lambda lockout, _: lockout.failures or lockout.account_failures or lockout.network_accounts,
+    ),
+    ("limits.daily_recipients: recipients are not counted in this version", lambda _, limits: limits.daily_recipients),
+)

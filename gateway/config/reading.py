@@ -1,0 +1,64 @@
+"""From the file to a `Config`, or to all of its mistakes at once."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.config import later
+from gateway.config.checks import between_keys
+from gateway.config.model import Config
+from gateway.config.problems import Problem, distinct, of_validation
+from gateway.config.references import Environment, read_secret_files
+from gateway.errors import ConfigError
+
+_LISTENERS = ({"port": 2587, "security": "starttls"}, {"port": 2465, "security": "tls"})
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and check the whole of `path`, with `${NAME}` taken from `environ`.
+
+    Raises ConfigError with a line for every mistake, "listen.2.port: what is wrong; what would be right": lists count
+    from 1. No line repeats a value that was written.
+    """
+    file = path.absolute()
+    problems: list[Problem] = []
+    document = Environment(environ, problems).filled(_parsed(file), "")
+    document = _completed(read_secret_files(document, file.parent, problems))
+    context = {"path": file}
+    config = _validated(document, context, problems)
+    problems += between_keys(document)
+    problems += later.refusals(document, context)
+    if problems or config is None:
+        raise ConfigError([str(problem) for problem in distinct(problems)])
+    return config
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        problem = Problem(str(file), "no such file; run `smtp-gateway init` to write one")
+    except OSError as error:
+        problem = Problem(str(file), f"cannot be read ({error.strerror}); it must be a file that this user can read")
+    except UnicodeDecodeError as error:
+        problem = Problem(str(file), f"is not UTF-8 text at octet {error.start + 1}; save it as UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        problem = Problem(str(file), f'is not TOML: {error}; a setting is written name = "text", name = 1 or name = true')
+    raise ConfigError([str(problem)])
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """With the tables that were left out."""
+    missing: dict[str, Any] = {name: {} for name in Config.model_fields}
+    return {**missing, "listen": [dict(each) for each in _LISTENERS], **document}
+
+
+def _validated(document: dict[str, Any], context: Mapping[str, Any], problems: list[Problem]) -> Config | None:
+    try:
+        return Config.model_validate(document, context=dict(context))
+    except ValidationError as error:
+        problems += of_validation(error, Config)
+        return None

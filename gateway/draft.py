@@ -1,0 +1,112 @@
+"""A message while it comes in: the header held whole and bounded, the body passed on as it streams.
+
+What is wrong with it is remembered and told at its end, for SMTP has no way to say it earlier; from then on
+nothing more is kept (RFC 5321 section 4.1.1.4).
+"""
+
+from collections.abc import Sequence
+
+from gateway import reply
+from gateway.address import Address
+from gateway.errors import StorageFull, Unavailable
+from gateway.message import header as headers
+from gateway.message import prepare
+from gateway.message.header import BadContent, Header
+from gateway.queue.body import BodyBuffer
+from gateway.queue.model import BodyRef
+from gateway.reply import Reply
+from gateway.smtp.events import BodyEnd
+
+MAX_HEADER = 256 * 1024  # octets, DESIGN.md section 7
+
+
+class Draft:
+    """The message that will have queue id `queue_id`. `limit` in octets is the account's message size."""
+
+    def __init__(self, queue_id: str, body: BodyBuffer, limit: int) -> None:
+        self.queue_id = queue_id
+        self.refusal: Reply | None = None
+        self.header = Header()
+        self._body = body
+        self._limit = limit
+        self._octets = 0
+        self._block: bytearray | None = bytearray()  # the header while it is not complete
+
+    async def take(self, data: bytes) -> None:
+        """Some more octets. What goes wrong with them is in `refusal` afterwards."""
+        self._octets += len(data)
+        if self.refusal is not None:
+            return
+        if self._octets > self._limit:
+            await self._refuse(reply.too_large(self._limit))
+            return
+        if self._block is not None:
+            data = await self._take_header(self._block, data)
+        if data and self.refusal is None:
+            await self._store(data)
+
+    async def finish(self, end: BodyEnd, *, bare_newlines: bool) -> None:
+        """The message is complete. `bare_newlines`: a bare LF was welcome. See `refusal`."""
+        if end.octets > self._limit:  # said once more, now that the size is known
+            self.refusal = reply.too_large(self._limit, end.octets)
+        if self.refusal is None and (flaw := _flaw(end, bare_newlines)):
+            self.refusal = reply.bad_content(flaw)
+        if self.refusal is None and self._block is not None:  # the message ends with its header
+            await self._parse(bytes(self._block))
+        if self.refusal is not None:
+            await self.discard()
+
+    async def stored(self) -> BodyRef:
+        """Make the body durable as far as it is not going into its row. Raises StorageFull, Unavailable."""
+        return await self._body.finish()
+
+    async def discard(self) -> None:
+        await self._body.discard()
+
+    def placements(self, recipients: Sequence[Address]) -> list[prepare.Placement]:
+        return prepare.classify(self.header, recipients)
+
+    async def _take_header(self, block: bytearray, data: bytes) -> bytes:
+        """Add to the header; what belongs to the body already comes back."""
+        seen = len(block)
+        block += data
+        end = headers.find_end(block, seen)
+        if end < 0 or end > MAX_HEADER:
+            if len(block) > MAX_HEADER:
+                await self._refuse(reply.bad_content(f"its header is longer than {MAX_HEADER // 1024} KiB"))
+            return b""
+        rest = bytes(block[end:])
+        await self._parse(bytes(block[: end - len(b"\r\n")]))
+        return rest
+
+    async def _parse(self, block: bytes) -> None:
+        self._block = None
+        try:
+            self.header = Header.parse(block)
+            prepare.check(self.header)
+        except BadContent as bad:
+            await self._refuse(reply.bad_content(bad.reason))
+
+    async def _store(self, data: bytes) -> None:
+        try:
+            await self._body.write(data)
+        except StorageFull:
+            await self._refuse(reply.STORE_FULL)
+        except Unavailable:
+            await self._refuse(reply.SERVICE_ERROR)
+
+    async def _refuse(self, said: Reply) -> None:
+        self.refusal = said
+        self._block = None
+        await self._body.discard()
+
+
+def _flaw(end: BodyEnd, bare_newlines: bool) -> str:
+    """Why the message cannot be carried byte for byte, or "" (DESIGN.md section 6)."""
+    if end.bare_cr:
+        return "it has a carriage return that does not end a line"
+    if end.nul:
+        return "it has a NUL character"
+    if end.bare_lf and not bare_newlines:
+        return "it has a line that ends with a bare LF"
+    return ""

@@ -1,0 +1,127 @@
+"""What is decided and changed in a submitted header, in one visible order (DESIGN.md section 7).
+
+Nothing here reads a clock or draws a number: times and ids are arguments. The body and every field not named
+here pass byte for byte.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Literal
+
+from gateway import address
+from gateway.address import Address
+from gateway.message.header import BadContent, Header, RawField, unfolded
+from gateway.message.mailboxes import mailboxes, named
+
+MAX_RECEIVED = 50  # RFC 5321 section 6.3 wants 100 at least of a relay; a submission that has passed 50 hops is a loop
+MAX_HELO = 255  # octets of the client's EHLO name in Received
+
+Placement = Literal["to", "cc", "bcc"]
+
+_NOT_IN_HELO = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What Received tells about this session."""
+
+    hostname: str  # ours
+    queue_id: str
+    helo: str  # the client's own words
+    client: str | None  # its IP address; None when hidden
+    protocol: str  # "ESMTPSA" and so on, RFC 3848; "UTF8SMTPSA", RFC 6531 section 4.3
+    tls: str  # "TLSv1.3", or "" without TLS
+
+
+def check(header: Header) -> None:
+    """Refuse what must not go on in an account's name, or at all. Raises BadContent."""
+    if len(header.all(b"Received")) > MAX_RECEIVED:
+        raise BadContent("it has passed too many mail servers; is it going in a circle?")
+    senders(header)
+
+
+def senders(header: Header) -> list[tuple[str, Address]]:
+    """Whom the message says it is from: ("From", address) for each author, then ("Sender", address).
+
+    Empty when it has neither field. Raises BadContent when a field is there twice, is empty, has a group, or cannot
+    be read for sure; twice because readers differ in which one they show (RFC 5322 section 3.6: at most one).
+    """
+    authors = [("From", author) for author in _only(header, "From")]
+    agents = [("Sender", agent) for agent in _only(header, "Sender")]
+    if len(agents) > 1:
+        raise BadContent("the Sender field has more than one address")
+    return authors + agents
+
+
+def classify(header: Header, recipients: Sequence[Address]) -> list[Placement]:
+    """Where the header names each recipient, in their order; nowhere means "bcc". To wins over Cc."""
+    to = _named(header, b"To", b"Resent-To")
+    cc = _named(header, b"Cc", b"Resent-Cc")
+    return ["to" if key in to else "cc" if key in cc else "bcc" for key in (r.key for r in recipients)]
+
+
+def rewrite(header: Header, *, trace: Trace, date: datetime, message_id: str, login: str) -> Header:
+    """The header as it is queued. `date` is aware; `message_id` is the part before the "@", unique here.
+
+    Raises BadContent when there is no From field and the login, not being an address, cannot make one.
+    """
+    header = header.drop((b"Bcc", b"Resent-Bcc"))
+    if not header.all(b"Date"):
+        header = header.append(f"Date: {format_datetime(date)}\r\n".encode("ascii"))
+    if not header.all(b"Message-ID"):
+        header = header.append(f"Message-ID: <{message_id}@{trace.hostname}>\r\n".encode())
+    if not header.all(b"From"):
+        header = header.append(_from(login))
+    return header.prepend(_received(trace, date))
+
+
+def _only(header: Header, name: str) -> list[Address]:
+    """The addresses of a field that may be there once; none when it is not there."""
+    fields = header.all(name.encode("ascii"))
+    if len(fields) > 1:
+        raise BadContent(f"more than one {name} field")
+    return _addresses(fields[0], name) if fields else []
+
+
+def _addresses(field: RawField, name: str) -> list[Address]:
+    try:
+        found = mailboxes(field.raw.partition(b":")[2], groups=False)
+    except BadContent as bad:
+        raise BadContent(f"the {name} field has {bad.reason}") from None
+    if not found:
+        raise BadContent(f"the {name} field has no address")
+    return found
+
+
+def _named(header: Header, *names: bytes) -> set[str]:
+    return {key for name in names for field in header.all(name) for key in named(unfolded(field))}
+
+
+def _from(login: str) -> bytes:
+    try:
+        return f"From: {address.parse(login)}\r\n".encode()
+    except address.AddressError:
+        raise BadContent("a From field is missing") from None
+
+
+def _received(trace: Trace, date: datetime) -> bytes:
+    """RFC 5321 section 4.4, without `for`: it would show blind recipients.
+
+    A hidden client's EHLO name is left out with its address, for it often is the name of its machine or its address.
+    """
+    tls = f" ({trace.tls})" if trace.tls else ""
+    by = f"by {trace.hostname} with {trace.protocol}{tls}"
+    clauses = [by, f"id {trace.queue_id}; {format_datetime(date)}"]
+    if trace.client is not None:
+        clauses.insert(0, _client(trace.helo, trace.client))
+    return ("Received: " + "\r\n\t".join(clauses) + "\r\n").encode()
+
+
+def _client(helo: str, client: str) -> str:
+    """The from clause: the name is the peer's, so only what a host name or a literal can have is kept of it."""
+    literal = f"[IPv6:{client}]" if ":" in client else f"[{client}]"
+    name = _NOT_IN_HELO.sub("", helo)[:MAX_HELO]
+    return f"from {name} ({literal})" if name else f"from {literal}"

@@ -1,0 +1,98 @@
+"""Who is told what about a message's fate: reports to its sender, as messages of our own (RFC 3461 sections 4.1 and 5.2).
+
+Recipients come here in the groups that they were sent in, so a blind one is always reported alone.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from gateway.message.report import Action, Fate, Original, report
+from gateway.queue.body import BodyBuffer
+from gateway.queue.model import Envelope, Field, NewMessage, NewRecipient, Outcome, QueuedMessage, Recipient
+from gateway.queue.ports import Bodies
+
+MAX_RETURNED = 1024 * 1024  # octets of a body that RET=FULL gives back; of a larger one the header alone
+
+
+class Reporter:
+    """Writes reports in the name of `hostname`. `now` gives seconds since the epoch, by the store's clock."""
+
+    def __init__(self, hostname: str, bodies: Bodies, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+        self._hostname = hostname
+        self._bodies = bodies
+        self._new_id = new_id
+        self._now = now
+
+    async def write(
+        self, action: Action, message: QueuedMessage, age: float, outcomes: Sequence[Outcome], *, retry_for: float = 0.0
+    ) -> NewMessage | None:
+        """The report about those outcomes whose sender wants to hear; None when there is none, or no sender.
+
+        `age` of the message in seconds; `retry_for` seconds a delayed one is still tried. Raises Unavailable, StorageFull.
+        """
+        told = [outcome for outcome in outcomes if wants(action, outcome.recipient)]
+        if not told or not message.envelope.sender:
+            return None
+        now = self._now()
+        report_id = self._new_id()
+        header, text = report(
+            action,
+            [_fate(outcome, now) for outcome in told],
+            await self._original(action, message, now - age),
+            hostname=self._hostname,
+            report_id=report_id,
+            date=_moment(now),
+            retry_until=_moment(now + retry_for) if action is Action.DELAYED else None,
+        )
+        return await self._message(report_id, message.envelope.sender, header, text)
+
+    async def _original(self, action: Action, message: QueuedMessage, arrived: float) -> Original:
+        envelope = message.envelope
+        body = await self._body(message) if action is Action.FAILED and envelope.ret == "FULL" else None
+        return Original(envelope.sender, envelope.envid, envelope.ret, _moment(arrived), message.header, body)
+
+    async def _body(self, message: QueuedMessage) -> bytes | None:
+        if message.body.size > MAX_RETURNED:
+            return None
+        reader = await self._bodies.open(message.body)
+        try:
+            parts = []
+            while block := await reader.read():
+                parts.append(block)
+            return b"".join(parts)
+        finally:
+            reader.close()
+
+    async def _message(self, report_id: str, sender: str, header: bytes, text: bytes) -> NewMessage:
+        buffer = BodyBuffer(self._bodies, report_id)
+        await buffer.write(text)
+        eight_bit = not (text.isascii() and header.isascii())
+        envelope = Envelope("", eight_bit, smtputf8=not sender.isascii())
+        recipient = NewRecipient(sender, Field.TO, notify="NEVER")
+        return NewMessage(report_id, "", envelope, header, await buffer.finish(), (recipient,))
+
+
+def wants(action: Action, recipient: Recipient) -> bool:
+    """Whether NOTIFY asks for this; without it failures and delays are told (RFC 3461 section 4.1)."""
+    if action is Action.FAILED:
+        return not recipient.notify or "FAILURE" in recipient.notify
+    if action is Action.DELAYED:
+        return not recipient.notify or "DELAY" in recipient.notify
+    return "SUCCESS" in recipient.notify
+
+
+def _fate(outcome: Outcome, now: float) -> Fate:
+    recipient = outcome.recipient
+    return Fate(
+        recipient.address,
+        outcome.code,
+        outcome.enhanced,
+        outcome.text,
+        outcome.remote,
+        recipient.orcpt,
+        last_attempt=_moment(now),
+    )
+
+
+def _moment(epoch: float) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC)

@@ -1,0 +1,262 @@
+"""Takes what was accepted to its next hop, and writes down what became of it.
+
+Theory of operation. A bounded window of messages and octets is under way at any time. A fresh message that
+finds room is leased in the transaction that queues it and goes to the relay at once, without being read
+back; one that finds none is only written, and read later by `_poll`, which takes what is due whenever there
+is room. So memory does not grow with the queue, and a full disk queue never slows accepting (the idea is
+Postfix's active queue, qmgr_active.c). Whatever the relay says is recorded before anything else is done with
+it; when the store cannot take it, it is kept and offered again, and meanwhile nothing new is taken. An
+outcome that dies with us is the one way in which we send twice.
+"""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+
+from gateway import maillog
+from gateway.errors import Unavailable
+from gateway.message.report import Action
+from gateway.metrics import Metrics
+from gateway.queue.model import (
+    NewMessage,
+    Outcome,
+    QueuedMessage,
+    Recipient,
+    Record,
+    Result,
+    Spooled,
+    State,
+    transactions,
+)
+from gateway.queue.ports import Bodies, Outbox, Relay
+from gateway.queue.reports import Reporter
+from gateway.queue.schedule import Schedule
+
+WINDOW_MESSAGES = 500
+MOST_AT_ONCE = 100  # messages in one look for due mail
+WINDOW_OCTETS = 64 * 1024 * 1024  # of headers and inline bodies in memory
+POLL = 1.0  # seconds between two looks for due mail, for what other processes and operators change
+UNREACHABLE = (5.0, 900.0)  # seconds: the shortest and the longest pause while no hop can be reached
+STORE_PAUSE = 1.0  # seconds before outcomes that the store refused are offered again
+
+
+class Runner:
+    """The queue's engine. `clock` is an IReactorTime; `schedule` may be replaced at any time (reload)."""
+
+    def __init__(
+        self, outbox: Outbox, bodies: Bodies, relay: Relay, reporter: Reporter, schedule: Schedule, clock: Any, metrics: Metrics
+    ) -> None:
+        self.relay = relay
+        self.schedule = schedule
+        self._outbox = outbox
+        self._bodies = bodies
+        self._reporter = reporter
+        self._clock = clock
+        self._metrics = metrics
+        self._messages = self._octets = 0  # under way
+        self._store_refuses = False  # outcomes wait for the store: take nothing new meanwhile
+        self._tasks: set[Deferred[None]] = set()
+        self._next_poll: Any = None  # the IDelayedCall
+        self._stopping = False
+
+    # What others call
+
+    async def accept(self, message: NewMessage) -> None:
+        """Queue a message; it is on its way when this returns, if there is room. See submission.Acceptance."""
+        octets = _in_memory(message)
+        if not self._has_room(octets):
+            await self._outbox.add(message, lease=False)
+            return
+        self._enter(octets)
+        try:
+            queued = await self._outbox.add(message, lease=True)
+        except BaseException:
+            self._leave(octets)
+            raise
+        self._spawn(self._deliver(queued, octets))
+
+    def start(self) -> None:
+        """Begin to look for due mail."""
+        self._poll_in(0.0)
+
+    async def stop(self, patience: float) -> None:
+        """Take nothing more, and wait at most `patience` seconds for what is under way."""
+        self._stopping = True
+        if self._next_poll is not None and self._next_poll.active():
+            self._next_poll.cancel()
+        over: Deferred[None] = Deferred()
+        limit = self._clock.callLater(patience, over.callback, None)  # not a cancel: that would forget outcomes
+        DeferredList(list(self._tasks)).addCallback(lambda _: None if over.called else over.callback(None))
+        await over
+        if limit.active():
+            limit.cancel()
+
+    # The window
+
+    def _has_room(self, octets: int) -> bool:
+        if self._stopping or self._store_refuses:
+            return False
+        return self._messages < WINDOW_MESSAGES and self._octets + octets <= WINDOW_OCTETS
+
+    def _enter(self, octets: int) -> None:
+        self._messages += 1
+        self._octets += octets
+
+    def _leave(self, octets: int) -> None:
+        self._messages -= 1
+        self._octets -= octets
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
+        task = ensureDeferred(_reported(work))
+        self._tasks.add(task)
+        task.addCallback(lambda _: self._tasks.discard(task))
+        return task
+
+    # Reading what is due
+
+    def _poll_in(self, seconds: float) -> None:
+        if not self._stopping:
+            self._next_poll = self._clock.callLater(seconds, lambda: self._spawn(self._poll()))
+
+    async def _poll(self) -> None:
+        """Take what is due, as far as there is room and the relay can do with it; look again at once if there is more."""
+        again = POLL
+        try:
+            if self._has_room(0) and await self._is_due():
+                room = min(MOST_AT_ONCE, WINDOW_MESSAGES - self._messages)
+                taken = await self._outbox.take(room)
+                for message in taken:
+                    self._enter(_in_memory(message))
+                    self._spawn(self._deliver(message, _in_memory(message)))
+                again = 0.0 if len(taken) == room else POLL
+        except Unavailable as away:
+            maillog.store_unavailable("reading the queue", str(away))
+        finally:
+            self._poll_in(again)
+
+    async def _is_due(self) -> bool:
+        """A look that takes no lock, so that an idle queue holds up no writer."""
+        due = await self._outbox.next_due()
+        return due is not None and due <= 0
+
+    # Delivering
+
+    async def _deliver(self, message: QueuedMessage, octets: int) -> None:
+        began = self._clock.seconds()
+        await DeferredList(
+            [self._spawn(self._deliver_group(message, began, group)) for group in transactions(message.recipients)]
+        )
+        self._leave(octets)
+
+    async def _deliver_group(self, message: QueuedMessage, began: float, group: Sequence[Recipient]) -> None:
+        try:
+            outcomes = await self.relay.deliver(message, group)
+        except Unavailable as away:
+            maillog.body_unavailable(message.id, str(away))
+            outcomes = [Outcome(r, Result.RETRY, 0, "4.3.0", "The message cannot be read from disk", "") for r in group]
+        age = message.age + self._clock.seconds() - began
+        records = [self._record_of(outcome, age) for outcome in outcomes]
+        for body in await self._write_down(message, age, records):
+            await self._bodies.remove(body)
+        self._tell(message, age, records)
+
+    def _record_of(self, outcome: Outcome, age: float) -> Record:
+        """What follows from an outcome: delivered, failed, or when to try again."""
+        if outcome.result is Result.DELIVERED:
+            return Record(outcome, State.DELIVERED)
+        if outcome.result is Result.FAILED:
+            return Record(outcome, State.FAILED)
+        pause = self.schedule.next_attempt(outcome.recipient.attempts + 1, age)
+        if pause is None:
+            return Record(outcome, State.FAILED)
+        if not outcome.burns_attempt:
+            pause = min(pause, _unreachable_pause(age))
+        warned = outcome.recipient.delay_warned
+        return Record(outcome, State.QUEUED, pause, self.schedule.delay_due(age, warned))
+
+    async def _write_down(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[Spooled]:
+        """Record outcomes and queue their reports; again and again while the store does not take them."""
+        while True:
+            try:
+                reports = await self._reports(message, age, records)
+                bodies = await self._outbox.record(records, reports)
+                self._store_refuses = False
+                return bodies
+            except Unavailable as away:
+                self._store_refuses = True
+                maillog.store_unavailable("recording a delivery", str(away))
+                if self._stopping:  # the next life sends it again (DESIGN.md section 8)
+                    raise
+                await self._pause(STORE_PAUSE)
+
+    async def _reports(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[NewMessage]:
+        failed = [r.outcome for r in records if r.state is State.FAILED]
+        delayed = [r.outcome for r in records if r.delay_warned]
+        arrived = [r.outcome for r in records if r.state is State.DELIVERED and not r.outcome.relayed_dsn]
+        final = [outcome for outcome in arrived if outcome.final]
+        passed_on = [outcome for outcome in arrived if not outcome.final]
+        left = max(0.0, self.schedule.give_up - age)
+        told = ((Action.FAILED, failed), (Action.DELAYED, delayed), (Action.DELIVERED, final), (Action.RELAYED, passed_on))
+        reports = []
+        for action, outcomes in told:
+            report = await self._reporter.write(action, message, age, outcomes, retry_for=left)
+            if report is not None:
+                self._metrics.reports_total.labels(action.value).inc()
+                reports.append(report)
+        return reports
+
+    def _tell(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> None:
+        for record in records:
+            self._metrics.deliveries_total.labels(_counted(record)).inc()
+            if record.state is State.DELIVERED:
+                self._metrics.delivery_delay_seconds.observe(age)
+            _log(message, record)
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        pause: Deferred[None] = Deferred()
+        self._clock.callLater(seconds, pause.callback, None)
+        return pause
+
+
+async def _reported(work: Coroutine[Any, Any, None]) -> None:
+    """Do it; what nobody expected is logged here, for nobody waits for it."""
+    try:
+        await work
+    except Exception as error:
+        maillog.bug("delivering", error)
+
+
+def _in_memory(message: NewMessage | QueuedMessage) -> int:
+    """The octets that a message keeps in memory while it is under way."""
+    return len(message.header) + (0 if isinstance(message.body, Spooled) else message.body.size)
+
+
+def _log(message: QueuedMessage, record: Record) -> None:
+    outcome, recipient = record.outcome, record.outcome.recipient
+    maillog.outcome(
+        "retry" if record.state is State.QUEUED else record.state.value,
+        queue_id=message.id,
+        account=message.account_id,
+        recipient=recipient.id,
+        field=recipient.field.value,
+        hop=outcome.hop,
+        reply=f"{outcome.code} {outcome.enhanced}".strip(),
+        text=maillog.peer_text(outcome.text),
+        retry_in=round(record.delay) if record.state is State.QUEUED else None,
+    )
+
+
+def _unreachable_pause(age: float) -> float:
+    """A tenth of the message's age: a short outage is over at once, a long one does not keep the whole queue turning."""
+    shortest, longest = UNREACHABLE
+    return min(longest, max(shortest, age / 10))
+
+
+def _counted(record: Record) -> str:
+    """The label of deliveries_total: delivered, retry, failed, expired, unreachable."""
+    if record.state is State.QUEUED:
+        return "retry" if record.outcome.burns_attempt else "unreachable"
+    if record.state is State.FAILED and record.outcome.result is Result.RETRY:
+        return "expired"
+    return record.outcome.result.value

@@ -1,0 +1,224 @@
+"""Connection: pumps one ClientSession over a transport, within the time limits of RFC 5321 section 4.5.3.2.
+
+Time limits hold for a whole reply, never for a line of it, so that a hop which sends a line a minute does not
+hold a place. Bodies stream with back-pressure: the transport says when to wait, and memory holds one block.
+"""
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IOpenSSLClientConnectionCreator,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import VerificationError
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gateway.maillog import peer_text
+from gateway.queue.ports import BodyReader
+from gateway.relay.hop import HopDown
+from gateway.smtp.client import ClientSession
+from gateway.smtp.client_events import ClientSettings, Event, Finished, SendBody, Stage, StartTls, Unusable
+from gateway.smtp.transaction import Transaction
+
+# Seconds to wait in a stage. RFC 5321 section 4.5.3.2 gives the minimum for those marked *.
+LIMITS = {
+    Stage.GREETING: 60.0,  # * says 5 minutes, for hosts met once; a smarthost that takes a minute is down, the next is asked
+    Stage.HELLO: 60.0,  # with the TLS handshake before it; no minimum
+    Stage.STARTTLS: 60.0,  # no minimum
+    Stage.AUTH: 60.0,  # no minimum; slow password hashes take seconds
+    Stage.RSET: 60.0,  # no minimum, and nothing to decide for the hop
+    Stage.MAIL: 300.0,  # *
+    Stage.RCPT: 300.0,  # *
+    Stage.DATA: 120.0,  # *
+    Stage.BODY: 180.0,  # * from one block to the next
+    Stage.DOT: 600.0,  # * long, since giving up here makes a second copy (RFC 1047)
+    Stage.QUIT: 5.0,  # nothing depends on the answer
+    Stage.CLOSED: 5.0,  # for what is written to leave and the hop to close its side
+}
+
+
+class TlsFailed(HopDown):
+    """The TLS handshake failed, or the certificate is not one we take."""
+
+
+@implementer(IPushProducer)
+class Connection(Protocol):
+    """One connection to a next hop: `opened`, then `transact` any number of times, then `quit`.
+
+    `clock` drives the time limits; `tls` is used at once when `settings.encrypted`, else at STARTTLS.
+    `disconnected` fires when the transport is gone.
+    """
+
+    def __init__(self, settings: ClientSettings, tls: IOpenSSLClientConnectionCreator | None, clock: IReactorTime) -> None:
+        self.disconnected: Deferred[None] = Deferred()
+        self._session = ClientSession(settings)
+        self._implicit_tls = settings.encrypted
+        self._tls = tls
+        self._clock = clock
+        self._handshaking = False  # until the first octets through TLS: a certificate is refused after the handshake
+        self._events: DeferredQueue[Event] = DeferredQueue()
+        self._timer: IDelayedCall | None = None
+        self._timed: tuple[Stage, int] | None = None  # what the timer runs for
+        self._resumed: Deferred[None] | None = None  # while the transport has asked us to wait
+        self._tls_trouble = ""
+
+    @property
+    def closed(self) -> bool:
+        return self._session.closed
+
+    @property
+    def remote(self) -> str:
+        return self._session.remote
+
+    async def opened(self) -> None:
+        """Wait until the session is set up. Raises HopDown (TlsFailed), the connection being closed then."""
+        event = await self._events.get()
+        if isinstance(event, Unusable):
+            if self._tls_trouble:
+                raise TlsFailed(self._tls_trouble)
+            raise HopDown.of(event)
+
+    async def transact(self, transaction: Transaction, header: bytes, body: BodyReader) -> Finished:
+        """One transaction. Raises Unavailable when the body cannot be read; the connection is then gone."""
+        self._session.begin(transaction)
+        self._pump()
+        event = await self._events.get()
+        if isinstance(event, SendBody):
+            await self._send(header, body)
+            event = await self._events.get()
+        if not isinstance(event, Finished):
+            raise TypeError(f"{type(event).__name__} in a transaction")
+        return event
+
+    def quit(self) -> None:
+        """End the session politely; `disconnected` fires soon."""
+        if not self.closed:
+            self._session.quit()
+            self._pump()
+
+    def abort(self) -> None:
+        """Drop the connection now, in the middle of anything."""
+        self._give_up("given up")
+
+    # The body
+
+    async def _send(self, header: bytes, body: BodyReader) -> None:
+        transport = self._transport()
+        transport.registerProducer(self, True)
+        try:
+            self._session.send_body(header)
+            while self._session.stage is Stage.BODY:  # an early refusal or a lost connection ends it, too
+                block = await body.read()
+                if block:
+                    self._session.send_body(block)
+                else:
+                    self._session.end_body()
+                self._timed = None  # a block is progress
+                self._pump()
+                if self._resumed is not None:
+                    await self._resumed
+        finally:
+            transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        if self._resumed is None:
+            self._resumed = Deferred()
+
+    def resumeProducing(self) -> None:
+        waiting, self._resumed = self._resumed, None
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stopProducing(self) -> None:
+        self.resumeProducing()
+
+    # The transport
+
+    def _transport(self) -> Any:
+        """The transport, whose producer and TLS methods its declared interface leaves out."""
+        return self.transport
+
+    def connectionMade(self) -> None:
+        transport = self._transport()
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)  # else the final dot waits for the acknowledgment of the body
+        if self._implicit_tls:
+            self._start_tls()
+        self._pump()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._handshaking = False
+        self._session.receive(data)
+        self._pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._handshaking:
+            self._tls_trouble = f"TLS with the hop failed: {_tls_reason(reason)}"
+        self._session.connection_lost("connection lost")
+        self._pump()
+        self._stop_timer()
+        self.resumeProducing()
+        self.disconnected.callback(None)
+
+    def _pump(self) -> None:
+        """Carry out what the session wants, and set the timer for what it waits for next."""
+        self._write()
+        while (event := self._session.next_event()) is not None:
+            if isinstance(event, StartTls):
+                self._start_tls()
+                self._session.tls_started()
+                self._write()
+            else:
+                self._events.put(event)
+        if self.closed and self.transport is not None:
+            self.transport.loseConnection()
+        self._time()
+
+    def _write(self) -> None:
+        if data := self._session.data_to_send():
+            self._transport().write(data)
+
+    def _start_tls(self) -> None:
+        self._handshaking = True
+        self._transport().startTLS(self._tls)
+
+    # Time
+
+    def _time(self) -> None:
+        """Start the time limit afresh when a reply came or the stage changed, and only then."""
+        now_for = (self._session.stage, self._session.replies)
+        if now_for == self._timed:
+            return
+        self._stop_timer()
+        self._timed = now_for
+        if (limit := LIMITS.get(now_for[0])) is not None:
+            self._timer = self._clock.callLater(limit, self._give_up, "timed out")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _give_up(self, how: str) -> None:
+        if self._handshaking:
+            self._tls_trouble = f"TLS with the hop failed: {how}"
+        self._session.connection_lost(how)
+        self._pump()
+        self._transport().abortConnection()
+
+
+def _tls_reason(reason: Failure) -> str:
+    """OpenSSL's own words where it has some; `args[0]` of its error is a list of (library, function, reason)."""
+    error = reason.value
+    if isinstance(error, VerificationError):
+        return "the certificate is not for this host name"
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return peer_text(error.args[0][-1][-1])
+    return "connection lost"

@@ -1,0 +1,190 @@
+"""SmtpHop: the connections to one next hop, kept and reused.
+
+At most `connections` at a time; who finds none free waits its turn. The one used last is reused first, so that
+the others grow old and close. A kept connection that turns out dead before MAIL was answered has done nothing:
+the transaction goes once more over a fresh one, and costs no attempt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import DeferredList, DeferredSemaphore
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory
+
+from gateway import maillog
+from gateway.config import NextHop
+from gateway.metrics import Metrics
+from gateway.queue.model import Outcome, QueuedMessage, Recipient
+from gateway.queue.ports import Bodies, BodyReader
+from gateway.relay.connection import Connection, TlsFailed
+from gateway.relay.hop import HopDown, outcome_of, transaction_of
+from gateway.relay.tls import client_tls
+from gateway.smtp.client_events import ClientSettings, Finished
+
+CONNECT_LIMIT = 30.0  # seconds for one connection to open; the next hop in the list is better than a longer wait
+KEEP = 60.0  # seconds that a connection at rest is kept; RFC 5321 section 4.5.3.2.7 gives it 5 minutes
+
+
+class SmtpHop:
+    """One SMTP server. `hostname` is ours, for EHLO; `reactor` connects, resolves names and keeps time.
+
+    The constructor raises ConfigError when the hop's file of authorities cannot be used.
+    """
+
+    def __init__(
+        self, hop: NextHop, *, hostname: str, connections: int, bodies: Bodies, reactor: Any, metrics: Metrics
+    ) -> None:
+        self.label = hop.label
+        self._hop = hop
+        self._hostname = hostname
+        self._limit = connections
+        self._bodies = bodies
+        self._reactor = reactor
+        self._tls = None if hop.tls == "none" else client_tls(hop)
+        self._slots = DeferredSemaphore(connections)  # first come, first served
+        self._idle: dict[Connection, IDelayedCall] = {}  # in the order they came to rest
+        self._down = ""  # why the last attempt to connect failed; "" after one that did not
+        self._closing = False
+        self._idle_count = metrics.hop_connections.labels(hop=hop.label, state="idle")
+        self._busy_count = metrics.hop_connections.labels(hop=hop.label, state="busy")
+        self._seconds = metrics.delivery_attempt_seconds.labels(hop=hop.label)
+
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+        """As `Hop.deliver`."""
+        waits = not self._slots.tokens
+        await self._slots.acquire()
+        try:
+            self._count()
+            if waits and self._down:  # the hop went down meanwhile; those in line do not all find that out by themselves
+                raise HopDown(self._down)
+            body = await self._bodies.open(message.body)
+            try:
+                return await self._attempt(message, recipients, body)
+            finally:
+                body.close()
+        finally:
+            self._slots.release()
+            self._count()
+
+    async def close(self) -> None:
+        """Say goodbye on connections at rest and wait until they are gone; later ones are not kept."""
+        self._closing = True
+        leaving = list(self._idle)
+        for connection in leaving:
+            self._retire(connection)
+        await DeferredList([connection.disconnected for connection in leaving])
+
+    async def _attempt(self, message: QueuedMessage, recipients: Sequence[Recipient], body: BodyReader) -> list[Outcome]:
+        started = self._reactor.seconds()
+        connection, finished = await self._transact(message, recipients, body)
+        self._seconds.observe(max(0.0, self._reactor.seconds() - started))
+        if finished.lost_after_dot:
+            maillog.lost_after_dot(self.label, message.id)
+        remote = connection.remote or self._hop.host
+        return [
+            outcome_of(recipient, verdict, hop=self.label, remote=remote)
+            for recipient, verdict in zip(recipients, finished.verdicts, strict=True)
+        ]
+
+    async def _transact(
+        self, message: QueuedMessage, recipients: Sequence[Recipient], body: BodyReader
+    ) -> tuple[Connection, Finished]:
+        connection = self._newest()
+        if connection is not None:
+            finished = await self._exchange(connection, message, recipients, body)
+            if finished.mail_answered or not connection.closed:
+                return connection, finished
+            for other in list(self._idle):  # older ones are no better, and a fresh one must not be one too many
+                self._retire(other)
+        connection = await self._connect()
+        return connection, await self._exchange(connection, message, recipients, body)
+
+    async def _exchange(
+        self, connection: Connection, message: QueuedMessage, recipients: Sequence[Recipient], body: BodyReader
+    ) -> Finished:
+        try:
+            finished = await connection.transact(transaction_of(message, recipients), message.header, body)
+        except BaseException:  # the body cannot be read, or nobody waits any more: half a message must not be ended
+            connection.abort()
+            raise
+        self._keep(connection)
+        return finished
+
+    # Opening
+
+    async def _connect(self) -> Connection:
+        """A fresh connection, signed in. Raises HopDown."""
+        try:
+            try:
+                connection = await self._open(self._settings())
+            except TlsFailed:
+                if self._hop.tls != "opportunistic":
+                    raise
+                connection = await self._open(replace(self._settings(), starttls="never"))
+        except HopDown as down:
+            self._down = down.reason
+            raise
+        self._down = ""
+        return connection
+
+    def _settings(self) -> ClientSettings:
+        hop = self._hop
+        implicit = hop.kind == "smtps"
+        return ClientSettings(
+            self._hostname,
+            starttls="never" if implicit or hop.tls == "none" else "required" if hop.tls == "required" else "offered",
+            encrypted=implicit,
+            user=hop.user,
+            password=hop.password.get_secret_value(),
+            clear_auth=hop.tls == "none",
+        )
+
+    async def _open(self, settings: ClientSettings) -> Connection:
+        connection = Connection(settings, self._tls, self._reactor)
+        endpoint = HostnameEndpoint(self._reactor, self._hop.host, self._hop.port, timeout=CONNECT_LIMIT)
+        try:
+            await endpoint.connect(Factory.forProtocol(lambda: connection))
+        except (ConnectError, DNSLookupError, OSError, ValueError) as error:
+            raise HopDown(f"cannot connect: {maillog.peer_text(str(error))}") from error
+        try:
+            await connection.opened()
+        except BaseException:
+            connection.abort()
+            raise
+        connection.disconnected.addCallback(lambda _: self._forget(connection))
+        return connection
+
+    # Keeping
+
+    def _newest(self) -> Connection | None:
+        """The connection that came to rest last, if any is left."""
+        if not self._idle:
+            return None
+        connection, timer = self._idle.popitem()
+        timer.cancel()
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.closed:
+            return
+        self._idle[connection] = self._reactor.callLater(KEEP, self._retire, connection)
+        if self._closing:
+            self._retire(connection)
+
+    def _retire(self, connection: Connection) -> None:
+        self._forget(connection)
+        connection.quit()
+
+    def _forget(self, connection: Connection) -> None:
+        timer = self._idle.pop(connection, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        self._count()
+
+    def _count(self) -> None:
+        self._idle_count.set(len(self._idle))
+        self._busy_count.set(self._limit - self._slots.tokens)

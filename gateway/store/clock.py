@@ -1,0 +1,28 @@
+"""The store's clock as an SQL expression: seconds since 1970 as the database itself has them.
+
+Every time in our rows comes from it, so that no process's wall clock, right or wrong, moves a retry (DESIGN.md section 6).
+"""
+
+from typing import Any
+
+from sqlalchemy import Double
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class now(FunctionElement[float]):  # noqa: N801  (reads as the SQL function that it is)
+    """Seconds since the epoch, with their fraction."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return "unixepoch('subsec')"
+
+
+@compiles(now, "postgresql")
+def _postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    # clock_timestamp, not now(): a transaction of many items must not date all of them at its start
+    return "extract(epoch from clock_timestamp())::double precision"

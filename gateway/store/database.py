@@ -1,0 +1,205 @@
+"""The store's connections: one writer thread that commits in groups, and a few threads that read.
+
+Theory of operation. A 250 costs an fsync, and an fsync takes as long for one message as for a hundred. So whoever writes
+hands in a function, and the writer thread runs all functions that wait in one transaction, each in a savepoint of its own:
+one that fails is rolled back alone. After the COMMIT all their Deferreds fire in one hop to the reactor's thread.
+While a group is on its way to the disk the next one gathers. No lock is needed: the reactor's thread appends to
+a deque, the one writer thread takes from it, and both are atomic in CPython; whether the writer runs is known to the
+reactor's thread alone.
+
+When a commit fails, its result is unknown (the disk may have it): all of its group get Unavailable, and the next group
+starts on a new connection.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, NestedTransaction
+from sqlalchemy.exc import DBAPIError
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from gateway.errors import Unavailable
+from gateway.metrics import Metrics
+from gateway.store.engine import store_engine
+from gateway.store.failures import translated
+
+T = TypeVar("T")
+
+MAX_GROUP = 200  # items in one commit: bounds what the first of them waits for the last
+READERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    function: Callable[[Connection], Any]
+    result: Deferred[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: Exception
+
+
+class Database:
+    """The store at `url`. `clock` measures durations, in seconds, from any zero (monotonic)."""
+
+    def __init__(self, url: str, *, reactor: IReactorFromThreads, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._reactor = reactor
+        self._metrics = metrics
+        self._clock = clock
+        self._write_engine = store_engine(url, write=True)
+        self._read_engine = store_engine(url, write=False)
+        self._writer = ThreadPool(1, 1, "store-writer")
+        self._readers = ThreadPool(1, READERS, "store-reader")
+        self._waiting: deque[_Item] = deque()
+        self._connection: Connection | None = None  # the writer thread's own
+        self._writing = False
+        self._stopped = False
+        self._idle: list[Deferred[None]] = []
+
+    def start(self) -> None:
+        self._writer.start()
+        self._readers.start()
+
+    def write(self, function: Callable[[Connection], T]) -> Deferred[T]:
+        """Run `function` in the writer thread and commit it; the result comes once it is on disk.
+
+        Fails with Unavailable (nothing done, or the commit's result is unknown), StorageFull, or what `function` raised.
+        """
+        if self._stopped:
+            return fail(Unavailable("the store is closing"))
+        item = _Item(function, Deferred())
+        self._waiting.append(item)
+        if not self._writing:
+            self._wake()
+        return item.result
+
+    def read(self, function: Callable[[Connection], T]) -> Deferred[T]:
+        """Run `function` on a snapshot, in a reader thread. Fails with Unavailable or what `function` raised."""
+        if self._stopped:
+            return fail(Unavailable("the store is closing"))
+        return deferToThreadPool(self._reactor, self._readers, self._read, function)
+
+    def stop(self) -> Deferred[None]:
+        """Commit what waits, join the threads, close the file. Later calls fail with Unavailable."""
+        if self._stopped or not self._writer.started:
+            self._stopped = True
+            return succeed(None)
+        self._stopped = True
+        drained: Deferred[None] = succeed(None)
+        if self._writing:
+            drained = Deferred()
+            self._idle.append(drained)
+        drained.addCallback(lambda _: deferToThreadPool(self._reactor, self._writer, self._close))
+        return drained.addCallback(lambda _: self._join())
+
+    def _join(self) -> None:
+        self._writer.stop()
+        self._readers.stop()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
+
+    # In the reactor's thread
+
+    def _wake(self) -> None:
+        self._writing = True
+        self._writer.callInThread(self._drain)
+
+    def _settle(self, items: list[_Item], outcomes: list[Any]) -> None:
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, _Failed):
+                item.result.errback(outcome.error)
+            else:
+                item.result.callback(outcome)
+
+    def _drained(self) -> None:
+        self._writing = False
+        if self._waiting:  # came after the writer looked for the last time
+            self._wake()
+            return
+        idle, self._idle = self._idle, []
+        for waiter in idle:
+            waiter.callback(None)
+
+    # In the writer's thread
+
+    def _drain(self) -> None:
+        while items := self._next_group():
+            self._reactor.callFromThread(self._settle, items, self._commit(items))
+        self._reactor.callFromThread(self._drained)
+
+    def _next_group(self) -> list[_Item]:
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+
+    def _commit(self, items: list[_Item]) -> list[Any]:
+        """What became of each item: its result, or `_Failed`."""
+        started = self._clock()
+        try:
+            with translated():
+                return self._transaction(items)
+        except Exception as error:  # whatever it is, each caller must hear of it and the writer must live
+            self._metrics.store_errors_total.inc()
+            self._drop_connection()
+            # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
+            return [_Failed(_same(error)) for _ in items]
+        finally:
+            self._metrics.store_commit_seconds.observe(self._clock() - started)
+            self._metrics.store_commit_items.observe(len(items))
+
+    def _transaction(self, items: list[_Item]) -> list[Any]:
+        if self._connection is None:
+            self._connection = self._write_engine.connect()
+        with self._connection.begin():
+            return [self._one(self._connection, item) for item in items]
+
+    def _one(self, connection: Connection, item: _Item) -> Any:
+        savepoint = connection.begin_nested()
+        try:
+            with translated():
+                result = item.function(connection)
+                savepoint.commit()
+                return result
+        except Exception as error:
+            if isinstance(error, Unavailable):
+                self._metrics.store_errors_total.inc()
+            self._roll_back(savepoint, error)
+            return _Failed(error)
+
+    def _roll_back(self, savepoint: NestedTransaction, error: Exception) -> None:
+        """Undo one item. Raises `error` when the database has undone the whole group by itself, as SQLite may
+        on a full or broken disk: without its transaction, every further statement would commit alone."""
+        try:
+            savepoint.rollback()
+        except DBAPIError:
+            raise error from None
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def _close(self) -> None:
+        self._drop_connection()
+        if self._write_engine.dialect.name == "sqlite":
+            with translated(), self._write_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # In a reader's thread
+
+    def _read(self, function: Callable[[Connection], T]) -> T:
+        try:
+            with translated(), self._read_engine.begin() as connection:
+                return function(connection)
+        except Unavailable:
+            self._metrics.store_errors_total.inc()
+            raise
+
+
+def _same(error: Exception) -> Exception:
+    return type(error)(*error.args) if isinstance(error, Unavailable) else error

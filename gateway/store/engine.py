@@ -1,0 +1,150 @@
+"""How our store and the product's login table are opened: drivers, pragmas, timeouts, read-only.
+
+SQLite is always pysqlite3's: Debian 12's own has the WAL-reset bug, and one file must never be open through two SQLite
+libraries in one process (LIBRARIES.md section 3.2). `hide_parameters` keeps logins and hashes out of exceptions.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pysqlite3.dbapi2  # type: ignore[import-untyped]
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+
+from gateway.errors import ConfigError
+from gateway.store.failures import translated
+
+TIMEOUT = 5  # seconds for a connection, a statement or a lock; a client's own patience is about 30
+_DRIVERS = {
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+_STORE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=4000")
+
+
+def parse_url(url: str, key: str) -> URL:
+    """`url` with the driver we ship. Raises ConfigError naming the setting `key`, never the URL (it has a password)."""
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError:
+        raise ConfigError(
+            [f"{key}: not a database URL; write it like sqlite:///var/file.db or postgresql://user@host/name"]
+        ) from None
+    return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+
+
+def store_engine(url: str, *, write: bool) -> Engine:
+    """The store, which must exist. A transaction of a writer takes SQLite's write lock at its start.
+
+    Without IMMEDIATE two writers that have both read would deadlock, and SQLite then fails one at once, without waiting.
+    """
+    parsed = parse_url(url, "store.url")
+    if parsed.get_backend_name() != "sqlite":
+        return _create(parsed, "store.url", pool_pre_ping=True)
+    engine = _create(_sqlite_uri(parsed, "rw"), "store.url", **_sqlite_arguments())
+    pragmas = ("journal_mode=WAL", *_STORE_PRAGMAS) if write else ("query_only=ON",)
+    _on_connect(engine, pragmas)
+    _on_begin(engine, "BEGIN IMMEDIATE" if write else "BEGIN")
+    return engine
+
+
+def new_store_engine(url: str) -> Engine:
+    """The store for its migrations, made when it does not exist yet; they bring their own transactions."""
+    parsed = parse_url(url, "store.url")
+    if parsed.get_backend_name() != "sqlite":
+        return _create(parsed, "store.url")
+    engine = _create(_sqlite_uri(parsed, "rwc"), "store.url", **_sqlite_arguments())
+    _on_connect(engine, ("journal_mode=WAL", "synchronous=FULL"))
+    _on_begin(engine, "BEGIN IMMEDIATE")
+    return engine
+
+
+def accounts_engine(url: str, *, connections: int) -> Engine:
+    """The product's login table, read only, every statement by itself, everything with a time limit.
+
+    AUTOCOMMIT: a transaction left open would go on showing the rows of its start (promise 1).
+    """
+    parsed = parse_url(url, "accounts.url")
+    common: dict[str, Any] = {"pool_use_lifo": True, "pool_size": connections, "max_overflow": 0, "pool_timeout": TIMEOUT}
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        engine = _create(_sqlite_uri(parsed, "ro"), "accounts.url", **common, **_sqlite_arguments())
+        _on_connect(engine, ("query_only=ON",))
+        return engine
+    arguments = {"postgresql": _postgresql_arguments, "mysql": _mysql_arguments, "mariadb": _mysql_arguments}.get(
+        backend, dict
+    )()
+    return _create(
+        parsed,
+        "accounts.url",
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args=arguments,
+        **common,
+    )
+
+
+@contextmanager
+def opened(url: str, *, write: bool) -> Iterator[Connection]:
+    """The store for one short command beside a running server: one transaction. Raises Unavailable."""
+    engine = store_engine(url, write=write)
+    try:
+        with translated(), engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _create(url: URL, key: str, **options: Any) -> Engine:
+    try:
+        return create_engine(url, hide_parameters=True, **options)
+    except ModuleNotFoundError as error:
+        extra = {"psycopg": "postgresql", "pymysql": "mysql"}.get(error.name or "")
+        cure = f"pip install 'account-smtp-gateway[{extra}]'" if extra else f"install {error.name}"
+        raise ConfigError([f"{key}: the database driver is missing; {cure}"]) from None
+    except exc.ArgumentError:
+        raise ConfigError(
+            [f"{key}: {url.drivername} is no database we know; sqlite, postgresql and mysql are tested"]
+        ) from None
+
+
+def _sqlite_uri(url: URL, mode: str) -> URL:
+    """The same file as an SQLite URI, so that only mode "rwc" ever makes one."""
+    given = url.database or ""
+    path = unquote(given.removeprefix("file:")) if given.startswith("file:") else given
+    return url.set(database=f"file:{quote(path)}", query={"mode": mode, "uri": "true"})
+
+
+def _sqlite_arguments() -> dict[str, Any]:
+    # isolation_level None: the driver begins nothing by itself, our own BEGIN below decides
+    return {"module": pysqlite3.dbapi2, "connect_args": {"isolation_level": None, "timeout": TIMEOUT}}
+
+
+def _postgresql_arguments() -> dict[str, Any]:
+    options = f"-c default_transaction_read_only=on -c statement_timeout={TIMEOUT * 1000}"
+    # tcp_user_timeout: statement_timeout is the server's, and a server that is cut off cannot apply it
+    return {"connect_timeout": TIMEOUT, "options": options, "tcp_user_timeout": TIMEOUT * 1000}
+
+
+def _mysql_arguments() -> dict[str, Any]:
+    seconds = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
+    return {**seconds, "charset": "utf8mb4", "init_command": "SET SESSION TRANSACTION READ ONLY"}
+
+
+def _on_connect(engine: Engine, pragmas: tuple[str, ...]) -> None:
+    def set_pragmas(connection: Any, record: object) -> None:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    event.listen(engine, "connect", set_pragmas)
+
+
+def _on_begin(engine: Engine, statement: str) -> None:
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    event.listen(engine, "begin", begin)

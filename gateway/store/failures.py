@@ -1,0 +1,55 @@
+"""What a database driver's error means to the rest of the gateway: `Unavailable`, or `StorageFull`.
+
+The text kept is for the log and holds no bound value: servers like to quote the offending row, so for them only
+the error's class and code are kept, unless no statement was involved yet.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from gateway.errors import StorageFull, Unavailable
+
+_FULL_CODES = frozenset({"53100"})  # PostgreSQL disk_full
+_CLIENT_ERRORS = 2000  # PyMySQL: codes from here on are the client's own (CR_*), about the connection
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """`error`, one of SQLAlchemy's, as ours."""
+    if not isinstance(error, exc.DBAPIError):
+        return Unavailable("database: no connection free in time")
+    orig = error.orig
+    code = getattr(orig, "sqlite_errorname", "") or getattr(orig, "sqlstate", None) or ""
+    if _is_full(orig, code):
+        return StorageFull("database: the disk is full")
+    return Unavailable(f"database: {_text(orig, code)}")
+
+
+def _is_full(orig: BaseException | None, code: str) -> bool:
+    return code in _FULL_CODES or code == "SQLITE_FULL" or "database or disk is full" in str(orig)
+
+
+def _text(orig: BaseException | None, code: str) -> str:
+    kind = type(orig)
+    if "sqlite" in kind.__module__ or not kind.__module__.startswith(("psycopg", "pymysql")):
+        return f"{kind.__name__}: {orig}"  # SQLite names tables, columns and constraints, never values
+    if kind.__module__.startswith("psycopg"):
+        return f"{kind.__name__} {code}" if code else f"{kind.__name__}: {_first_line(str(orig))}"
+    number = orig.args[0] if orig is not None and orig.args else 0
+    shown = isinstance(number, int) and number >= _CLIENT_ERRORS
+    return f"{kind.__name__} {_first_line(str(orig)) if shown else number}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:200]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a driver's error into Unavailable or StorageFull; every other exception passes."""
+    try:
+        yield
+    except (exc.DBAPIError, exc.TimeoutError) as error:
+        # from None: the driver's own text, which may quote a row, must not come along in a traceback
+        raise unavailable(error) from None

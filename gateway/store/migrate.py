@@ -1,0 +1,70 @@
+"""Brings a store to the present schema, and tells whether it is there.
+
+Alembic takes 0.6 s to import, so only the command that migrates does it; a server compares one row with a constant.
+"""
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from gateway.errors import ConfigError, Unavailable
+from gateway.store.engine import new_store_engine, opened, parse_url
+from gateway.store.failures import translated
+from gateway.store.schema import HEAD
+
+
+def migrate(url: str) -> None:
+    """Bring the store to HEAD, making it when there is none. Raises Unavailable, ConfigError."""
+    from alembic import command
+    from alembic.config import Config
+
+    _make_private(url)
+    config = Config()
+    config.set_main_option("script_location", "gateway.store:migrations")
+    engine = new_store_engine(url)
+    try:
+        with translated(), engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def version(connection: Connection) -> str:
+    """The schema's version; "" for a database that never was a store."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def is_current(connection: Connection) -> bool:
+    return version(connection) == HEAD
+
+
+def check_schema(url: str) -> None:
+    """Raises ConfigError when the store is not at HEAD or cannot be opened."""
+    try:
+        with opened(url, write=False) as connection:
+            found = version(connection)
+    except Unavailable as error:
+        raise ConfigError(
+            [f"store.url: cannot open the store ({error}); run `smtp-gateway store migrate` to make it"]
+        ) from None
+    if found != HEAD:
+        raise ConfigError(
+            [f"store.url: the store is at {found or 'nothing'}, this version needs {HEAD}; run `smtp-gateway store migrate`"]
+        )
+
+
+def _make_private(url: str) -> None:
+    """An SQLite store is made for its owner alone: it holds mail, and -wal and -shm take its mode over."""
+    parsed = parse_url(url, "store.url")
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return
+    path = Path(parsed.database)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise ConfigError([f"store.url: cannot make {path}: {error.strerror}"]) from None

@@ -1,0 +1,185 @@
+"""What operators ask of the queue and do to it: list, show, retry, delete.
+
+Each is one short transaction on a connection from `gateway.store.engine.opened`, safe beside a running server: what it
+works on is leased, and its outcome changes nothing once the lease is gone.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
+
+from gateway.errors import NotFound
+from gateway.queue.model import Spooled, State
+from gateway.store.clock import now
+from gateway.store.outbox import drop_bodies
+from gateway.store.schema import attempt, message, recipient
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRecipient:
+    """One recipient with what a listing shows of its message. Times in seconds, sizes in octets."""
+
+    id: int
+    message_id: str
+    account_id: str
+    sender: str
+    address: str
+    field: str
+    state: str
+    leased: bool  # being delivered now
+    attempts: int
+    age: float  # since the message was accepted
+    next_in: float | None  # until the next attempt; None when none is due
+    code: int
+    enhanced: str
+    text: str
+    hop: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAttempt:
+    recipient_id: int
+    age: float  # seconds since it ended
+    result: str
+    code: int
+    enhanced: str
+    text: str
+    hop: str
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """One message, whole but for its body."""
+
+    id: str
+    account_id: str
+    sender: str
+    envid: str
+    ret: str
+    age: float
+    size: int
+    header: bytes = field(repr=False)
+    recipients: tuple[ListedRecipient, ...] = ()
+    attempts: tuple[ListedAttempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """How many recipients were deleted, and the spooled bodies that nobody needs now: remove them after the commit."""
+
+    recipients: int
+    bodies: tuple[Spooled, ...]
+
+
+_AGE = now() - message.c.accepted
+_SIZE = message.c.body_size + func.length(message.c.header)
+_WAITING = recipient.c.finished.is_(None)
+
+
+def _listing() -> Select[Any]:
+    columns = ("id", "message_id", "address", "field", "state", "process", "attempts", "code", "enhanced", "text", "hop")
+    return select(
+        *(recipient.c[name] for name in columns),
+        message.c.account_id,
+        message.c.sender,
+        _AGE.label("age"),
+        (recipient.c.next_attempt - now()).label("next_in"),
+        _SIZE.label("size"),
+    ).join_from(recipient, message)
+
+
+def list_recipients(
+    connection: Connection,
+    *,
+    state: str = "",
+    account: str = "",
+    domain: str = "",
+    older_than: float = 0.0,
+    limit: int = 100,
+) -> list[ListedRecipient]:
+    """Recipients, the oldest message first; without `state` those that still wait. `older_than` in seconds, "" is any."""
+    wanted: list[ColumnElement[bool]] = [recipient.c.state == state if state else _WAITING]
+    if state in (State.QUEUED, State.HELD):
+        wanted.append(_WAITING)  # says the same, and lets the index of the unfinished serve
+    if account:
+        wanted.append(message.c.account_id == account)
+    if domain:
+        wanted.append(recipient.c.domain == domain.lower())
+    if older_than:
+        wanted.append(message.c.accepted < now() - older_than)
+    query = _listing().where(*wanted).order_by(message.c.accepted, recipient.c.id).limit(limit)
+    return [_listed(row) for row in connection.execute(query)]
+
+
+def show(connection: Connection, message_id: str) -> ShownMessage:
+    """Raises NotFound."""
+    columns = ("id", "account_id", "sender", "envid", "ret", "header")
+    query = select(*(message.c[name] for name in columns), _AGE.label("age"), _SIZE.label("size"))
+    row = connection.execute(query.where(message.c.id == message_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no message {message_id} in the queue or its log")
+    recipients = connection.execute(_listing().where(message.c.id == message_id).order_by(recipient.c.position))
+    return ShownMessage(
+        **row._mapping,
+        recipients=tuple(_listed(r) for r in recipients),
+        attempts=tuple(_attempts(connection, message_id)),
+    )
+
+
+def retry(connection: Connection, id_: str) -> int:
+    """Make a message (by queue id) or one recipient (by number) due now; how many recipients will be tried.
+
+    Held ones count; what is being delivered at this moment is left alone. Raises NotFound.
+    """
+    change = update(recipient).where(_chosen(connection, id_), _WAITING, recipient.c.process.is_(None))
+    return connection.execute(change.values(state=State.QUEUED.value, next_attempt=now())).rowcount
+
+
+def delete(connection: Connection, id_: str) -> Deletion:
+    """Take a message (by queue id) or one recipient (by number) out of the queue, without a report. Raises NotFound.
+
+    One that is being delivered loses its lease, so the delivery stops where it next looks, or its outcome is dropped.
+    """
+    change = (
+        update(recipient)
+        .where(_chosen(connection, id_), _WAITING)
+        .values(state=State.DELETED.value, process=None, finished=now())
+        .returning(recipient.c.message_id)
+    )
+    deleted = connection.execute(change).scalars().all()
+    return Deletion(len(deleted), tuple(drop_bodies(connection, set(deleted))))
+
+
+def _chosen(connection: Connection, id_: str) -> ColumnElement[bool]:
+    """The recipients that `id_` names. Raises NotFound when none of them waits."""
+    chosen = [recipient.c.message_id == id_]
+    if id_.isascii() and id_.isdigit() and len(id_) < 16:  # a queue id has 16 characters
+        chosen.append(recipient.c.id == int(id_))
+    for condition in chosen:
+        waiting = connection.execute(select(_WAITING.label("waits")).where(condition)).scalars().all()
+        if any(waiting):
+            return condition
+        if waiting:
+            raise NotFound(f"nobody waits for {id_} any more; `smtp-gateway queue show` says what became of it")
+    raise NotFound(f"no message or recipient {id_} in the queue")
+
+
+def _listed(row: Row[Any]) -> ListedRecipient:
+    values = dict(row._mapping)
+    leased = values.pop("process") is not None
+    due = row.state == State.QUEUED and not leased
+    return ListedRecipient(**{**values, "leased": leased, "next_in": row.next_in if due else None})
+
+
+def _attempts(connection: Connection, message_id: str) -> list[ListedAttempt]:
+    columns = ("recipient_id", "result", "code", "enhanced", "text", "hop", "remote")
+    query = (
+        select(*(attempt.c[name] for name in columns), (now() - attempt.c.at).label("age"))
+        .join_from(attempt, recipient)
+        .where(recipient.c.message_id == message_id)
+        .order_by(attempt.c.id)
+    )
+    return [ListedAttempt(**row._mapping) for row in connection.execute(query)]

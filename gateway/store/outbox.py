@@ -1,0 +1,308 @@
+"""The queue's rows: messages, their recipients, leases and outcomes. Implements `gateway.queue.ports.Outbox`.
+
+A lease is the number of a row in `process`, kept in the recipient's row. Each statement that ends a lease asks for it in
+its WHERE, so an outcome that comes after the lease is gone (deleted by an operator, taken by another) changes nothing.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, or_, select, true, update
+from twisted.internet.defer import Deferred
+
+from gateway import address, maillog
+from gateway.queue.model import (
+    BodyRef,
+    Envelope,
+    Field,
+    Inline,
+    NewMessage,
+    NewRecipient,
+    Outcome,
+    QueueCounts,
+    QueuedMessage,
+    Recipient,
+    Record,
+    Spooled,
+    State,
+)
+from gateway.store.clock import now
+from gateway.store.database import Database
+from gateway.store.schema import attempt, due_rows, message, process, queued, recipient
+
+_ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
+_WAITING = (State.QUEUED, State.HELD)
+
+_ADD_MESSAGE = insert(message).values(accepted=now())
+_ADD_RECIPIENTS = insert(recipient).values(next_attempt=now()).returning(recipient.c.id, recipient.c.position)
+_DUE = (
+    select(recipient.c.message_id)
+    .where(due_rows, recipient.c.next_attempt <= now())
+    .order_by(recipient.c.next_attempt, recipient.c.id)
+    .limit(bindparam("rows"))
+)
+_LEASE = (
+    update(recipient)
+    .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)), due_rows, recipient.c.next_attempt <= now())
+    .values(process=bindparam("us"))
+    .returning(recipient)
+)
+_MESSAGES = select(message, (now() - message.c.accepted).label("age")).where(
+    message.c.id.in_(bindparam("messages", expanding=True))
+)
+_OURS = and_(recipient.c.id == bindparam("b_id"), recipient.c.process == bindparam("us"), queued)
+_SETTLE = (
+    update(recipient)
+    .where(_OURS)
+    .values(
+        process=None,
+        state=bindparam("b_state"),
+        attempts=recipient.c.attempts + bindparam("burned"),
+        delay_warned=or_(recipient.c.delay_warned, bindparam("warned")),
+        code=bindparam("b_code"),
+        enhanced=bindparam("b_enhanced"),
+        text=bindparam("b_text"),
+        hop=bindparam("b_hop"),
+    )
+    .returning(recipient.c.message_id)
+)
+_AGAIN = _SETTLE.values(next_attempt=now() + bindparam("delay"))
+_DONE = _SETTLE.values(finished=now())
+_ATTEMPT = insert(attempt).values(at=now())
+_RELEASE = (
+    update(recipient)
+    .where(recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"))
+    .values(process=None)
+)
+_STILL_OURS = select(recipient.c.id).where(
+    recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"), queued
+)
+_NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
+_FREE = recipient.c.process.is_(None)
+_COUNTS = (
+    select(
+        func.count().filter(queued, _FREE, recipient.c.attempts == 0).label("queued"),
+        func.count().filter(queued, _FREE, recipient.c.attempts > 0).label("deferred"),
+        func.count().filter(queued, recipient.c.process.is_not(None)).label("active"),
+        func.count().filter(recipient.c.state == State.HELD.value).label("held"),
+        func.coalesce(now() - func.min(message.c.accepted).filter(queued), 0.0).label("oldest"),
+    )
+    .select_from(recipient.join(message))
+    .where(recipient.c.finished.is_(None))
+)
+_DONE_WITH = select(message.c.id, message.c.body_file, message.c.body_size).where(
+    message.c.id.in_(bindparam("messages", expanding=True)),
+    message.c.finished.is_(None),
+    ~exists().where(recipient.c.message_id == message.c.id, recipient.c.finished.is_(None)),
+)
+_DROP_BODIES = (
+    update(message)
+    .where(message.c.id.in_(bindparam("messages", expanding=True)))
+    .values(body=None, body_file=None, finished=now())
+)
+_SWEEP = delete(message).where(
+    message.c.id.in_(
+        select(message.c.id)
+        .where(message.c.finished < now() - bindparam("keep"))
+        .order_by(message.c.finished)
+        .limit(bindparam("most"))
+    )
+)
+_LIVE = select(message.c.body_file).where(message.c.body_file.in_(bindparam("names", expanding=True)))
+
+
+class SqlOutbox:
+    """The queue in `database`; `name` tells operators which process holds a lease. `register` comes before all else."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._process = 0
+
+    async def register(self) -> None:
+        """Free the leases of this store's earlier processes and take a number of our own.
+
+        The caller holds the lock file of `state_dir`: nobody else is alive (DESIGN.md section 8). Raises Unavailable.
+        """
+        self._process = await self._database.write(self._begin_life)
+
+    def _begin_life(self, connection: Connection) -> int:
+        connection.execute(
+            update(recipient).where(recipient.c.finished.is_(None), recipient.c.process.is_not(None)).values(process=None)
+        )
+        connection.execute(delete(process).where(true()))
+        new = insert(process).values(name=self._name, started=now()).returning(process.c.id)
+        return int(connection.execute(new).scalar_one())
+
+    def add(self, new: NewMessage, *, lease: bool) -> Deferred[QueuedMessage]:
+        us = self._process if lease else None
+        return self._database.write(lambda connection: _insert(connection, new, us))
+
+    def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
+        return self._database.write(lambda connection: _take(connection, limit, self._process))
+
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
+        return self._database.write(lambda connection: _record(connection, self._process, records, reports))
+
+    def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:
+        ids = [r.id for r in recipients]
+
+        def free(connection: Connection) -> None:
+            connection.execute(_RELEASE, {"ids": ids, "us": self._process})
+
+        return self._database.write(free)
+
+    def still_ours(self, recipients: Sequence[Recipient]) -> Deferred[list[Recipient]]:
+        ids = [r.id for r in recipients]
+
+        def look(connection: Connection) -> list[Recipient]:
+            ours = set(connection.execute(_STILL_OURS, {"ids": ids, "us": self._process}).scalars())
+            return [r for r in recipients if r.id in ours]
+
+        return self._database.read(look)
+
+    def next_due(self) -> Deferred[float | None]:
+        return self._database.read(lambda connection: connection.execute(_NEXT_DUE).scalar())
+
+    def counts(self) -> Deferred[QueueCounts]:
+        return self._database.read(lambda connection: QueueCounts(*connection.execute(_COUNTS).one()))
+
+    def sweep(self, keep: float, limit: int) -> Deferred[int]:
+        """Delete at most `limit` messages that nobody has waited for since `keep` seconds; how many there were.
+
+        In small steps, because a long one would hold up those who wait for their 250. Raises Unavailable.
+        """
+        return self._database.write(lambda connection: connection.execute(_SWEEP, {"keep": keep, "most": limit}).rowcount)
+
+    def live_bodies(self, names: Collection[str]) -> Deferred[set[str]]:
+        """Those of `names` in the spool that a message still needs. Raises Unavailable."""
+        return self._database.read(lambda connection: set(connection.execute(_LIVE, {"names": list(names)}).scalars()))
+
+
+def _insert(connection: Connection, new: NewMessage, us: int | None) -> QueuedMessage:
+    connection.execute(
+        _ADD_MESSAGE,
+        {
+            "id": new.id,
+            "account_id": new.account_id,
+            "sender": new.envelope.sender,
+            "eight_bit": new.envelope.eight_bit,
+            "smtputf8": new.envelope.smtputf8,
+            "ret": new.envelope.ret,
+            "envid": new.envelope.envid,
+            "body_size": new.body.size,
+            "body_file": new.body.name if isinstance(new.body, Spooled) else None,
+            "header": new.header,
+            "body": new.body.data if isinstance(new.body, Inline) else None,
+        },
+    )
+    rows = [_new_row(new.id, position, r, us) for position, r in enumerate(new.recipients)]
+    ids = {position: id_ for id_, position in connection.execute(_ADD_RECIPIENTS, rows)}
+    leased = [Recipient(ids[i], r.address, r.field, r.notify, r.orcpt, 0, False) for i, r in enumerate(new.recipients)]
+    return QueuedMessage(new.id, new.account_id, new.envelope, new.header, new.body, 0.0, tuple(leased) if us else ())
+
+
+def _new_row(message_id: str, position: int, new: NewRecipient, us: int | None) -> dict[str, Any]:
+    return {
+        "message_id": message_id,
+        "position": position,
+        "address": new.address,
+        "domain": _domain(new.address),
+        "field": new.field.value,
+        "state": State.QUEUED.value,
+        "attempts": 0,
+        "process": us,
+        "notify": new.notify,
+        "orcpt": new.orcpt,
+        "delay_warned": False,
+        "code": 0,
+        "enhanced": "",
+        "text": "",
+        "hop": "",
+    }
+
+
+def _domain(text: str) -> str:
+    try:
+        return address.parse(text).domain_key
+    except address.AddressError:  # a table whose logins are no addresses: their reports have no domain
+        return ""
+
+
+def _take(connection: Connection, limit: int, us: int) -> list[QueuedMessage]:
+    due = connection.execute(_DUE, {"rows": limit * _ROWS_A_MESSAGE}).scalars()
+    order = list(dict.fromkeys(due))[:limit]
+    if not order:
+        return []
+    leased: dict[str, list[Row[Any]]] = {}
+    for row in connection.execute(_LEASE, {"messages": order, "us": us}):
+        leased.setdefault(row.message_id, []).append(row)
+    messages = {row.id: row for row in connection.execute(_MESSAGES, {"messages": order})}
+    return [_queued(messages[id_], leased[id_]) for id_ in order]
+
+
+def _queued(row: Row[Any], recipients: Iterable[Row[Any]]) -> QueuedMessage:
+    envelope = Envelope(row.sender, row.eight_bit, row.smtputf8, row.ret, row.envid)
+    body: BodyRef = Inline(row.body or b"") if row.body_file is None else Spooled(row.body_file, row.body_size)
+    in_order = sorted(recipients, key=lambda r: r.position)
+    return QueuedMessage(row.id, row.account_id, envelope, row.header, body, row.age, tuple(map(_recipient, in_order)))
+
+
+def _recipient(row: Row[Any]) -> Recipient:
+    return Recipient(row.id, row.address, Field(row.field), row.notify, row.orcpt, row.attempts, row.delay_warned)
+
+
+def _record(connection: Connection, us: int, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+    touched = [_settle(connection, us, record) for record in records]
+    late = touched.count(None)
+    if late:
+        maillog.outcomes_too_late(late)
+    if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
+        for report in reports:
+            _insert(connection, report, None)
+    return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
+
+
+def _settle(connection: Connection, us: int, record: Record) -> str | None:
+    """Write one outcome down; the message's id, or None when the recipient is no longer ours."""
+    outcome = record.outcome
+    values = {
+        "b_id": outcome.recipient.id,
+        "us": us,
+        "b_state": record.state.value,
+        "burned": int(outcome.burns_attempt),
+        "warned": record.delay_warned,
+        "b_code": outcome.code,
+        "b_enhanced": outcome.enhanced,
+        "b_text": outcome.text,
+        "b_hop": outcome.hop,
+    }
+    if record.state in _WAITING:
+        message_id = connection.execute(_AGAIN, {**values, "delay": record.delay}).scalar()
+    else:
+        message_id = connection.execute(_DONE, values).scalar()
+    if message_id is not None and outcome.burns_attempt:
+        connection.execute(_ATTEMPT, _attempt_row(outcome))
+    return message_id
+
+
+def _attempt_row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "recipient_id": outcome.recipient.id,
+        "result": outcome.result.value,
+        "code": outcome.code,
+        "enhanced": outcome.enhanced,
+        "text": outcome.text,
+        "hop": outcome.hop,
+        "remote": outcome.remote,
+    }
+
+
+def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:
+    """Let go of the bodies of those messages of `ids` that nobody waits for; the files among them, still to be removed."""
+    if not ids:
+        return []
+    done = connection.execute(_DONE_WITH, {"messages": list(ids)}).all()
+    if done:
+        connection.execute(_DROP_BODIES, {"messages": [row.id for row in done]})
+    return [Spooled(row.body_file, row.body_size) for row in done if row.body_file is not None]

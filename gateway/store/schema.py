@@ -1,0 +1,113 @@
+"""The tables of our own store. Times are seconds since 1970 by the store's clock (`gateway.store.clock`).
+
+A change here needs a migration beside it, and HEAD moved to it; a test compares the two.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    literal_column,
+)
+
+HEAD = "0001"  # the migration that this code needs
+
+metadata = MetaData()
+
+process = Table(
+    "process",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),  # for operators: host and process id
+    Column("started", Double, nullable=False),
+    sqlite_autoincrement=True,  # an id given out again would make a dead process's leases look alive
+)
+
+# Wide columns last: SQLite then reads the narrow ones without following a row's overflow pages.
+message = Table(
+    "message",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("eight_bit", Boolean, nullable=False),
+    Column("smtputf8", Boolean, nullable=False),
+    Column("ret", Text, nullable=False),
+    Column("envid", Text, nullable=False),
+    Column("accepted", Double, nullable=False),
+    Column("finished", Double),  # since when nobody waits for it
+    Column("body_size", Integer, nullable=False),
+    Column("body_file", Text),  # name in the spool; NULL for a body in this row, or once nobody waits
+    Column("header", LargeBinary, nullable=False),
+    Column("body", LargeBinary),
+)
+Index(
+    "message_finished",
+    message.c.finished,
+    sqlite_where=message.c.finished.is_not(None),
+    postgresql_where=message.c.finished.is_not(None),
+)
+Index(
+    "message_body_file",
+    message.c.body_file,
+    sqlite_where=message.c.body_file.is_not(None),
+    postgresql_where=message.c.body_file.is_not(None),
+)
+
+recipient = Table(
+    "recipient",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("message_id", Text, ForeignKey("message.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("domain", Text, nullable=False),  # lower case, A-labels
+    Column("field", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt", Double, nullable=False),
+    Column("process", Integer),  # the lease; NULL: free. No foreign key: it would need an index of every lease
+    Column("notify", Text, nullable=False),
+    Column("orcpt", Text, nullable=False),
+    Column("delay_warned", Boolean, nullable=False),
+    Column("code", Integer, nullable=False),  # of the latest reply, with the next three; 0: none
+    Column("enhanced", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("hop", Text, nullable=False),
+    Column("finished", Double),
+    sqlite_autoincrement=True,  # a late outcome must never meet another recipient under its id
+)
+# Written out, not bound: SQLite takes a partial index only when it can prove the condition before values are bound.
+queued = recipient.c.state == literal_column("'queued'")
+due_rows = and_(queued, recipient.c.process.is_(None))
+Index("recipient_message", recipient.c.message_id)
+Index("recipient_due", recipient.c.next_attempt, sqlite_where=due_rows, postgresql_where=due_rows)
+Index(
+    "recipient_unfinished",
+    recipient.c.state,
+    sqlite_where=recipient.c.finished.is_(None),
+    postgresql_where=recipient.c.finished.is_(None),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("recipient_id", Integer, ForeignKey("recipient.id", ondelete="CASCADE"), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("code", Integer, nullable=False),
+    Column("enhanced", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("hop", Text, nullable=False),
+    Column("remote", Text, nullable=False),  # name of the server that answered
+)
+Index("attempt_recipient", attempt.c.recipient_id)

@@ -1,0 +1,30 @@
+"""How pytest runs here: no deadline on a slow machine, and with GATEWAY_NO_SKIPS set, a skipped test fails the run."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# Two shared cores: a pause of the machine must not read as a slow example.
+settings.register_profile("gateway", deadline=None)
+settings.load_profile("gateway")
+
+
+def _skipped(config: pytest.Config) -> list[pytest.TestReport]:
+    """What was skipped so far; empty in a process of pytest-xdist, which has no terminal."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    return terminal.stats.get("skipped", []) if terminal and os.environ.get("GATEWAY_NO_SKIPS") else []
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if _skipped(session.config) and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = _skipped(config)
+    if skipped:
+        terminalreporter.section("skipped, and GATEWAY_NO_SKIPS is set", red=True)
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.write_line(f"FAILED (skipped) {report.nodeid}: {reason}")

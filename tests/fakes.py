@@ -1,0 +1,202 @@
+"""The ports of the queue in memory, for tests of what uses them; the contract tests keep them true to the real ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.errors import Unavailable
+from gateway.queue.model import (
+    BodyRef,
+    Inline,
+    NewMessage,
+    QueueCounts,
+    QueuedMessage,
+    Recipient,
+    Record,
+    Spooled,
+    State,
+)
+from gateway.queue.ports import BodyReader, BodyWriter
+
+UNFINISHED = (State.QUEUED, State.HELD)
+
+
+@dataclass(slots=True)
+class FakeRow:
+    """A recipient's row: `due` and `lease` as in table recipient."""
+
+    recipient: Recipient
+    message_id: str
+    state: State
+    due: float
+    lease: bool
+
+
+class FakeOutbox:
+    """Outbox. `now` is its clock, in seconds; `fail_with` makes every call fail with it, nothing done."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.fail_with: Unavailable | None = None
+        self.rows: dict[int, FakeRow] = {}
+        self.messages: dict[str, NewMessage] = {}
+        self.accepted: dict[str, float] = {}
+        self.records: list[Record] = []  # those that took effect
+        self.dropped: set[str] = set()  # messages whose body is gone
+
+    async def add(self, message: NewMessage, *, lease: bool) -> QueuedMessage:
+        self._check()
+        if message.id in self.messages:
+            raise Unavailable("a message with this id is there already")
+        self.messages[message.id] = message
+        self.accepted[message.id] = self.now
+        for new in message.recipients:
+            id_ = len(self.rows) + 1
+            recipient = Recipient(id_, new.address, new.field, new.notify, new.orcpt, 0, False)
+            self.rows[id_] = FakeRow(recipient, message.id, State.QUEUED, self.now, lease)
+        return self._queued(message.id, [row for row in self.rows.values() if row.message_id == message.id] if lease else [])
+
+    async def take(self, limit: int) -> list[QueuedMessage]:
+        self._check()
+        due = sorted((row for row in self._free() if row.due <= self.now), key=lambda row: (row.due, row.recipient.id))
+        taken = []
+        for message_id in list(dict.fromkeys(row.message_id for row in due))[:limit]:
+            rows = sorted((row for row in due if row.message_id == message_id), key=lambda row: row.recipient.id)
+            for row in rows:
+                row.lease = True
+            taken.append(self._queued(message_id, rows))
+        return taken
+
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+        self._check()
+        ours = [record for record in records if self._is_ours(record.outcome.recipient)]
+        for record in ours:
+            self._settle(record)
+        self.records += ours
+        if ours or not records:
+            for report in reports:
+                await self.add(report, lease=False)
+        return self._drop({self.rows[record.outcome.recipient.id].message_id for record in ours})
+
+    async def release(self, recipients: Sequence[Recipient]) -> None:
+        self._check()
+        for recipient in recipients:
+            self.rows[recipient.id].lease = False
+
+    async def still_ours(self, recipients: Sequence[Recipient]) -> list[Recipient]:
+        self._check()
+        return [recipient for recipient in recipients if self._is_ours(recipient)]
+
+    async def next_due(self) -> float | None:
+        self._check()
+        return min((row.due - self.now for row in self._free()), default=None)
+
+    async def counts(self) -> QueueCounts:
+        self._check()
+        queued = [row for row in self.rows.values() if row.state is State.QUEUED]
+        free = [row for row in queued if not row.lease]
+        tried = sum(row.recipient.attempts > 0 for row in free)
+        held = sum(row.state is State.HELD for row in self.rows.values())
+        oldest = max((self.now - self.accepted[row.message_id] for row in queued), default=0.0)
+        return QueueCounts(len(free) - tried, tried, len(queued) - len(free), held, oldest)
+
+    def delete(self, recipient_id: int) -> None:
+        """As an operator does."""
+        row = self.rows[recipient_id]
+        row.state, row.lease = State.DELETED, False
+
+    def _check(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
+
+    def _free(self) -> list[FakeRow]:
+        return [row for row in self.rows.values() if row.state is State.QUEUED and not row.lease]
+
+    def _is_ours(self, recipient: Recipient) -> bool:
+        row = self.rows.get(recipient.id)
+        return row is not None and row.lease and row.state is State.QUEUED
+
+    def _settle(self, record: Record) -> None:
+        row = self.rows[record.outcome.recipient.id]
+        row.state, row.lease, row.due = record.state, False, self.now + record.delay
+        row.recipient = replace(
+            row.recipient,
+            attempts=row.recipient.attempts + record.outcome.burns_attempt,
+            delay_warned=row.recipient.delay_warned or record.delay_warned,
+        )
+
+    def _drop(self, message_ids: set[str]) -> list[Spooled]:
+        waited_for = {row.message_id for row in self.rows.values() if row.state in UNFINISHED}
+        done = sorted(message_ids - waited_for - self.dropped)
+        self.dropped.update(done)
+        return [body for id_ in done if isinstance(body := self.messages[id_].body, Spooled)]
+
+    def _queued(self, message_id: str, rows: Sequence[FakeRow]) -> QueuedMessage:
+        new = self.messages[message_id]
+        age = self.now - self.accepted[message_id]
+        return QueuedMessage(
+            new.id, new.account_id, new.envelope, new.header, new.body, age, tuple(row.recipient for row in rows)
+        )
+
+
+class FakeBodies:
+    """Bodies. `fail_with` makes what writes or reads fail with it."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}  # the finished ones
+        self.growing: dict[str, bytearray] = {}
+        self.fail_with: Unavailable | None = None
+
+    async def create(self, name: str) -> BodyWriter:
+        self.check()
+        if name in self.growing:
+            raise Unavailable("a body of this name is there already")
+        self.growing[name] = bytearray()
+        return _FakeWriter(self, name)
+
+    async def open(self, body: BodyRef) -> BodyReader:
+        if isinstance(body, Inline):
+            return _FakeReader(body.data)
+        self.check()
+        if body.name not in self.files:
+            raise Unavailable("no such body")
+        return _FakeReader(self.files[body.name])
+
+    async def remove(self, body: Spooled) -> None:
+        self.files.pop(body.name, None)
+
+    def check(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
+
+
+class _FakeWriter:
+    def __init__(self, bodies: FakeBodies, name: str) -> None:
+        self._bodies = bodies
+        self._name = name
+
+    async def write(self, data: bytes) -> None:
+        self._bodies.check()
+        self._bodies.growing[self._name] += data
+
+    async def finish(self) -> Spooled:
+        self._bodies.check()
+        data = bytes(self._bodies.growing.pop(self._name))
+        self._bodies.files[self._name] = data
+        return Spooled(self._name, len(data))
+
+    async def discard(self) -> None:
+        self._bodies.growing.pop(self._name, None)
+
+
+class _FakeReader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self) -> bytes:
+        block, self._data = self._data[: 256 * 1024], self._data[256 * 1024 :]
+        return block
+
+    def close(self) -> None:
+        self._data = b""
+
+

@@ -1,0 +1,58 @@
+"""A reactor for one test: its clock is moved by hand, what threads hand over runs when the test waits for a result."""
+
+import queue
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+T = TypeVar("T")
+
+GIVE_UP = 20.0  # seconds without anything from a thread: the test hangs
+
+
+@implementer(IReactorFromThreads)
+class Pump(Clock):
+    """IReactorTime and IReactorFromThreads, without a loop of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
+        self._calls.put(lambda: callable(*args, **kwargs))
+
+    def result(self, awaitable: Awaitable[T]) -> T:
+        """Run what the threads hand over until `awaitable` has its result; raises what it raises."""
+        deferred = _deferred(awaitable)
+        box: list[Any] = []
+        deferred.addBoth(box.append)
+        while not box:
+            self._calls.get(timeout=GIVE_UP)()
+        if isinstance(box[0], Failure):
+            box[0].raiseException()
+        answer: T = box[0]
+        return answer
+
+    def failure(self, awaitable: Awaitable[object]) -> BaseException:
+        """The exception that `awaitable` ends in."""
+        try:
+            self.result(awaitable)
+        except Exception as error:
+            return error
+        raise AssertionError("it did not fail")
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Run what the threads hand over until `condition` holds."""
+        while not condition():
+            self._calls.get(timeout=GIVE_UP)()
+
+
+def _deferred(awaitable: Awaitable[T]) -> Deferred[T]:
+    if isinstance(awaitable, Deferred):
+        return awaitable
+    return ensureDeferred(awaitable)  # type: ignore[arg-type]

@@ -1,0 +1,199 @@
+"""`queue ...` over rows put into the store by hand."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from sqlalchemy import insert
+
+from gateway.config import load
+from gateway.store.clock import now
+from gateway.store.engine import opened
+from gateway.store.schema import attempt, message, recipient
+
+Run = Callable[..., Result]
+A, B = "AAAAAAAAAAAAAAAA", "BBBBBBBBBBBBBBBB"
+
+
+def put(
+    folder: Path, message_id: str, age: float, *recipients: dict[str, Any], account: str = "7", file: str | None = None
+) -> None:
+    """A message accepted `age` seconds ago; each recipient overrides the columns it names."""
+    url = load(folder / "gateway.toml", {}).store.url.get_secret_value()
+    with opened(url, write=True) as connection:
+        connection.execute(
+            insert(message).values(
+                id=message_id, account_id=account, sender="ann@example.com", eight_bit=False, smtputf8=False, ret="", envid=""
+            ),
+            {"accepted": None}
+            and {"accepted": 0.0, "body_size": 5, "body_file": file, "header": b"Subject: \x1b[2Jhi\r\n\r\n", "body": None},
+        )
+        connection.execute(message.update().where(message.c.id == message_id).values(accepted=now() - age))
+        for position, given in enumerate(recipients):
+            row = {
+                "position": position,
+                "domain": "example.net",
+                "field": "to",
+                "state": "queued",
+                "attempts": 0,
+                "process": None,
+            }
+            row |= {"notify": "", "orcpt": "", "delay_warned": False, "code": 0, "enhanced": "", "text": "", "hop": ""}
+            row |= {"message_id": message_id, "next_attempt": 9e9} | given
+            connection.execute(
+                insert(recipient).values(finished=now() if row["state"] in ("delivered", "failed") else None), row
+            )
+
+
+@pytest.fixture
+def filled(folder: Path, run: Run) -> Run:
+    """Three recipients wait, one is delivered."""
+    put(
+        folder,
+        A,
+        7200,
+        {"address": "one@example.net", "code": 451, "enhanced": "4.3.0", "text": "busy\x1b[31m", "hop": "mx:25", "attempts": 1},
+        {"address": "two@example.org", "domain": "example.org", "field": "bcc", "state": "delivered"},
+    )
+    put(
+        folder,
+        B,
+        60,
+        {"address": "three@example.org", "domain": "example.org", "process": 3},
+        {"address": "four@example.org", "domain": "example.org", "state": "held"},
+        account="8",
+    )
+    return run
+
+
+def listed(run: Run, *arguments: str) -> list[str]:
+    return [row["address"].partition("@")[0] for row in json.loads(run("queue", "list", "--json", *arguments).stdout)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ((), ["one", "three", "four"]),
+        (("--state", "delivered"), ["two"]),
+        (("--state", "held"), ["four"]),
+        (("--account", "7"), ["one"]),
+        (("--domain", "Example.ORG"), ["three", "four"]),
+        (("--older-than", "1h"), ["one"]),
+        (("--limit", "1"), ["one"]),
+        (("--account", "9"), []),
+    ],
+)
+def test_list(filled: Run, arguments: tuple[str, ...], found: list[str]) -> None:
+    assert listed(filled, *arguments) == found
+
+
+def test_list_has_stable_keys(filled: Run) -> None:
+    first = json.loads(filled("queue", "list", "--json").stdout)[0]
+    keys = "id message_id account_id sender address field state leased attempts age next_in code enhanced text hop size"
+    assert list(first) == keys.split()
+
+
+def test_list_for_people(filled: Run) -> None:
+    result = filled("queue", "list")
+    heading, one, three, four = result.stdout.splitlines()
+    assert heading.split() == "id message account recipient state age attempts next last reply".split()
+    assert one.split()[1:7] == [A, "7", "one@example.net", "queued", "120m", "1"] or one.split()[5] == "2h"
+    assert "451 4.3.0 busy?[31m" in one
+    assert "active" in three
+    assert "held" in four
+    assert "\x1b" not in result.stdout
+
+
+def test_nothing_waits(run: Run) -> None:
+    result = run("queue", "list")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Nothing waits.\n")
+    assert json.loads(run("queue", "list", "--json").stdout) == []
+
+
+def test_show(folder: Path, filled: Run) -> None:
+    url = load(folder / "gateway.toml", {}).store.url.get_secret_value()
+    with opened(url, write=True) as connection:
+        values = {
+            "recipient_id": 1,
+            "result": "retry",
+            "code": 451,
+            "enhanced": "4.3.0",
+            "text": "busy",
+            "hop": "mx:25",
+            "remote": "mx",
+        }
+        connection.execute(insert(attempt).values(at=now()), values)
+    shown = filled("queue", "show", A)
+    assert shown.exit_code == 0
+    for words in (
+        f"Message {A} of account 7",
+        "<ann@example.com>",
+        "one@example.net",
+        "two@example.org",
+        "Attempts:",
+        "?[2Jhi",
+    ):
+        assert words in shown.stdout
+    assert "\x1b" not in shown.stdout
+    whole = json.loads(filled("queue", "show", A, "--json").stdout)
+    assert [r["state"] for r in whole["recipients"]] == ["queued", "delivered"]
+    assert [a["code"] for a in whole["attempts"]] == [451]
+    assert whole["header"].startswith("Subject: ")
+
+
+def test_retry(filled: Run) -> None:
+    result = filled("queue", "retry", A)
+    assert (result.exit_code, result.stdout) == (0, "1 recipient will be tried now.\n")
+    assert json.loads(filled("queue", "list", "--json", "--account", "7").stdout)[0]["next_in"] <= 0
+
+
+def test_retry_all_leaves_held_and_leased_ones(filled: Run) -> None:
+    assert filled("queue", "retry", "--all").stdout == "1 recipient will be tried now.\n"
+    assert filled("queue", "retry", "--all", "--domain", "example.org").stdout == "0 recipients will be tried now.\n"
+    assert listed(filled, "--state", "held") == ["four"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", A), ("--domain", "example.org", A)])
+def test_retry_wants_ids_or_all(filled: Run, arguments: tuple[str, ...]) -> None:
+    assert filled("queue", "retry", *arguments).exit_code == 2
+
+
+def test_delete(folder: Path, filled: Run) -> None:
+    assert filled("queue", "delete", A, "4").stdout == "2 recipients deleted.\n"
+    assert listed(filled) == ["three"]
+    assert listed(filled, "--state", "deleted") == ["one", "four"]
+
+
+def test_delete_removes_the_file_of_the_body(folder: Path, run: Run) -> None:
+    body = folder / "var/spool/CC" / ("C" * 16)
+    body.parent.mkdir(parents=True)
+    body.write_bytes(b"large")
+    put(folder, "C" * 16, 60, {"address": "a@example.net"}, {"address": "b@example.net"}, file="C" * 16)
+    run("queue", "delete", "1")
+    assert body.exists()
+    run("queue", "delete", "2")
+    assert not body.exists()
+
+
+def test_one_unknown_id_undoes_all(filled: Run) -> None:
+    result = filled("queue", "delete", A, "nothing")
+    assert result.exit_code == 1
+    assert "nothing" in result.stderr
+    assert listed(filled) == ["one", "three", "four"]
+
+
+@pytest.mark.parametrize("verb", ["show", "retry", "delete"])
+def test_not_found(filled: Run, verb: str) -> None:
+    result = filled("queue", verb, "DDDDDDDDDDDDDDDD")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_no_store(folder: Path, run: Run) -> None:
+    (folder / "var/gateway.db").unlink()
+    result = run("queue", "list")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,359 @@
+"""SmtpHop against a faulty server on real loopback sockets."""
+
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import trustme
+from OpenSSL import SSL
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from gateway.config import NextHop
+from gateway.errors import ConfigError, Unavailable
+from gateway.metrics import Metrics
+from gateway.queue.model import Envelope, Outcome, QueuedMessage, Result, Spooled
+from gateway.relay.connection import TlsFailed
+from gateway.relay.hop import HopDown
+from gateway.relay.next_hops import NextHops
+from gateway.relay.pool import KEEP, SmtpHop
+from tests.unit.relay.faulty_hop import DROP, BlockBodies, FaultyHop, eight_bit, message, port_of
+
+reactor: Any = global_reactor
+HEADER_AND_BODY = b"Subject: s\r\n\r\nhello\r\n"
+AUTHORITY = trustme.CA()
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """What `startTLS` of a server takes: a certificate for `name`, or none."""
+
+    def __init__(self, name: str = "", authority: trustme.CA = AUTHORITY) -> None:
+        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        if name:
+            authority.issue_cert(name).configure_cert(self._context)
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
+
+
+def authority_file(authority: trustme.CA = AUTHORITY) -> Path:
+    path = Path(mkdtemp()) / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+class HopTest(TestCase):
+    """Starts servers and hops, and ends them after each test."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics(CollectorRegistry())
+        self.bodies = BlockBodies()
+
+    def serve(self, faulty: FaultyHop) -> int:
+        listening = reactor.listenTCP(0, faulty, interface="127.0.0.1")
+        self.addCleanup(faulty.drop_all)
+        self.addCleanup(listening.stopListening)
+        return port_of(listening)
+
+    def hop(self, port: int, *, connections: int = 20, **options: Any) -> SmtpHop:
+        hop = NextHop(**{"kind": "smtp", "host": "127.0.0.1", "port": port, **options})
+        made = SmtpHop(
+            hop, hostname="gw.example", connections=connections, bodies=self.bodies, reactor=reactor, metrics=self.metrics
+        )
+        self.addCleanup(lambda: Deferred.fromCoroutine(made.close()))
+        return made
+
+    def connections(self, hop: SmtpHop, state: str) -> float | None:
+        return self.metrics.registry.get_sample_value("smtp_gateway_hop_connections", {"hop": hop.label, "state": state})
+
+
+async def send(hop: SmtpHop | NextHops, queued: QueuedMessage | None = None) -> list[Outcome]:
+    queued = queued or message()
+    return await hop.deliver(queued, queued.recipients)
+
+
+def asynchronous(coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
+    return Deferred.fromCoroutine(coroutine)
+
+
+class DeliveryTest(HopTest):
+    async def test_delivers_and_reuses_the_connection(self) -> None:
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        for _ in range(2):
+            (outcome,) = await send(hop)
+            assert (outcome.result, outcome.code, outcome.enhanced) == (Result.DELIVERED, 250, "2.0.0")
+            assert (outcome.hop, outcome.remote) == (hop.label, "faulty.example")
+        assert faulty.messages == [HEADER_AND_BODY] * 2
+        assert faulty.connections == 1
+        assert (self.connections(hop, "idle"), self.connections(hop, "busy")) == (1, 0)
+        count = "smtp_gateway_delivery_attempt_seconds_count"
+        assert self.metrics.registry.get_sample_value(count, {"hop": hop.label}) == 2
+
+    async def test_each_recipient_has_its_outcome(self) -> None:
+        for extensions in (["PIPELINING"], ["SIZE 1000"]):
+            faulty = FaultyHop(extensions)
+            faulty.answers["RCPT"] = [b"250 ok\r\n", b"550 5.1.1 nobody\r\n", b"450 4.2.0 busy\r\n"]
+            outcomes = await send(self.hop(self.serve(faulty)), message("b@y.example", "c@y.example", "d@y.example"))
+            assert [o.recipient.address[0] for o in outcomes] == ["b", "c", "d"]
+            assert [o.result for o in outcomes] == [Result.DELIVERED, Result.FAILED, Result.RETRY]
+            assert [o.code for o in outcomes] == [250, 550, 450]
+            assert len(faulty.messages) == 1
+
+    async def test_streams_a_large_body_and_stuffs_dots_across_blocks(self) -> None:
+        block = b"..dots\r\n" + b"x" * 200_000 + b"\r\n"
+        self.bodies.blocks = [block + b".", b"at a border\r\n"] * 40 + [b"no line end"]
+        faulty = FaultyHop()
+        await send(self.hop(self.serve(faulty)), message(body=Spooled("big", 8_000_000)))
+        assert faulty.messages == [b"Subject: s\r\n\r\n" + b"".join(self.bodies.blocks) + b"\r\n"]
+        assert self.bodies.readers[0].closed
+
+    async def test_a_refusal_burns_and_keeps_the_connection(self) -> None:
+        for verb in ("MAIL", "RCPT", "DATA", "DOT"):
+            for code, result in ((b"451 4.3.0", Result.RETRY), (b"554 5.3.0", Result.FAILED)):
+                faulty = FaultyHop()
+                faulty.answers[verb] = [code + b" no\r\n"]
+                if verb == "RCPT":
+                    faulty.answers["DATA"] = [b"503 none\r\n"]
+                hop = self.hop(self.serve(faulty))
+                (outcome,) = await send(hop)
+                assert (outcome.result, outcome.code, outcome.burns_attempt) == (result, int(code[:3]), True)
+                (again,) = await send(hop)
+                assert again.result == Result.DELIVERED
+                assert faulty.connections == 1
+
+    async def test_a_drop_in_the_transaction_is_a_retry(self) -> None:
+        for verb in ("MAIL", "RCPT", "DATA", "DOT"):
+            for answer in (DROP, b"nonsense\r\n", b"x" * 70_000):
+                faulty = FaultyHop()
+                faulty.answers[verb] = [answer]
+                (outcome,) = await send(self.hop(self.serve(faulty)))
+                assert (outcome.result, outcome.code, outcome.burns_attempt) == (Result.RETRY, 0, True), verb
+
+    async def test_8_bit_fails_where_only_7_bit_goes(self) -> None:
+        (outcome,) = await send(self.hop(self.serve(FaultyHop())), eight_bit(message()))
+        assert (outcome.result, outcome.enhanced) == (Result.FAILED, "5.6.3")
+
+    async def test_international_recipient_asks_for_smtputf8(self) -> None:
+        queued = replace(message("ö@y.example"), envelope=Envelope("a@x.example"))
+        (outcome,) = await send(self.hop(self.serve(FaultyHop(["SMTPUTF8"]))), queued)
+        assert outcome.result == Result.DELIVERED
+        (outcome,) = await send(self.hop(self.serve(FaultyHop())), queued)
+        assert (outcome.result, outcome.enhanced) == (Result.FAILED, "5.6.7")
+
+    async def test_a_body_that_cannot_be_read_is_never_ended(self) -> None:
+        self.bodies.blocks, self.bodies.fail_at = [b"a\r\n", b"b\r\n"], 1
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        with pytest.raises(Unavailable):
+            await send(hop, message(body=Spooled("big", 6)))
+        await faulty.until_open(0)
+        assert faulty.messages == []
+        assert self.bodies.readers[0].closed
+        assert self.connections(hop, "busy") == 0
+
+
+class KeptConnectionTest(HopTest):
+    async def test_a_stale_connection_costs_nothing(self) -> None:
+        for answer in (DROP, b"421 4.4.2 idle too long\r\n"):
+            faulty = FaultyHop()
+            hop = self.hop(self.serve(faulty))
+            await send(hop)
+            faulty.answers["MAIL"] = [answer]
+            (outcome,) = await send(hop)
+            assert outcome.result == Result.DELIVERED
+            assert faulty.connections == 2
+            assert faulty.messages == [HEADER_AND_BODY] * 2
+
+    async def test_lost_later_than_mail_is_not_stale(self) -> None:
+        faulty = FaultyHop([])  # not pipelined, or the reply to MAIL would be lost as well
+        hop = self.hop(self.serve(faulty))
+        await send(hop)
+        faulty.answers["RCPT"] = [DROP]
+        (outcome,) = await send(hop)
+        assert outcome.result == Result.RETRY
+        assert faulty.connections == 1
+
+    async def test_one_closed_by_the_hop_is_forgotten(self) -> None:
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        await send(hop)
+        (kept,) = hop._idle
+        await faulty.drop_all()
+        await kept.disconnected
+        assert self.connections(hop, "idle") == 0
+        (outcome,) = await send(hop)
+        assert outcome.result == Result.DELIVERED
+
+    async def test_no_more_than_allowed_and_in_turn(self) -> None:
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty), connections=2)
+        finished: list[int] = []
+
+        async def one(n: int) -> None:
+            await send(hop)
+            finished.append(n)
+
+        await gatherResults([asynchronous(one(n)) for n in range(8)])
+        assert len(faulty.messages) == 8
+        assert faulty.most_open == 2
+        assert sorted(finished) == list(range(8))
+        assert finished.index(0) < finished.index(7)
+
+    async def test_one_at_rest_for_long_is_let_go(self) -> None:
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        await send(hop)
+        (timer,) = hop._idle.values()
+        assert KEEP - 5 < timer.getTime() - reactor.seconds() <= KEEP
+        timer.reset(0)
+        await faulty.until_open(0)
+        assert faulty.verbs[-1] == "QUIT"
+
+    async def test_close_says_goodbye(self) -> None:
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        await send(hop)
+        await hop.close()
+        assert faulty.verbs[-1] == "QUIT"
+        await faulty.until_open(0)
+        await send(hop)  # one still under way at close is not kept
+        await faulty.until_open(0)
+
+
+class TroubleTest(HopTest):
+    async def down(self, faulty: FaultyHop, **options: Any) -> str:
+        with pytest.raises(HopDown) as raised:
+            await send(self.hop(self.serve(faulty), **options))
+        assert faulty.messages == []
+        return raised.value.reason
+
+    async def test_trouble_before_mail_is_the_hop_not_the_message(self) -> None:
+        for verb in ("GREETING", "EHLO"):
+            for answer in (DROP, b"421 4.3.2 no\r\n", b"451 4.3.0 no\r\n", b"what\r\n"):
+                faulty = FaultyHop()
+                faulty.answers[verb] = [answer]
+                assert await self.down(faulty)
+
+    async def test_nobody_listens(self) -> None:
+        listening = reactor.listenTCP(0, FaultyHop(), interface="127.0.0.1")
+        port = port_of(listening)
+        await listening.stopListening()
+        with pytest.raises(HopDown) as raised:
+            await send(self.hop(port))
+        assert "cannot connect" in raised.value.reason
+
+    async def test_sign_in_refused_without_the_words_of_the_hop(self) -> None:
+        faulty = FaultyHop(["AUTH PLAIN"])
+        faulty.answers["AUTH"] = [b"535 5.7.8 AHUAcDRzcw==\r\n"]
+        reason = await self.down(faulty, tls="none", user="u", password=SecretStr("p4ss"))
+        assert reason == "hop refused our sign-in (535 5.7.8)"
+
+    async def test_those_in_line_learn_that_the_hop_is_down(self) -> None:
+        faulty = FaultyHop()
+        faulty.answers["GREETING"] = [b"421 4.3.2 no\r\n"]
+        hop = self.hop(self.serve(faulty), connections=1)
+        results = await gatherResults([asynchronous(self.fails(hop)) for _ in range(4)])
+        assert len(results) == 4
+        assert faulty.connections == 1
+
+    async def fails(self, hop: SmtpHop) -> None:
+        with pytest.raises(HopDown):
+            await send(hop)
+
+    async def test_next_hop_when_the_first_is_down(self) -> None:
+        first, second = FaultyHop(), FaultyHop()
+        first.answers["GREETING"] = [b"421 4.3.2 no\r\n"]
+        ports = [self.serve(first), self.serve(second)]
+        hops = NextHops([self.hop(port) for port in ports], reactor)
+        for _ in range(2):
+            (outcome,) = await send(hops)
+            assert (outcome.result, outcome.hop) == (Result.DELIVERED, f"127.0.0.1:{ports[1]}")
+        assert first.connections == 1
+
+
+class TlsTest(HopTest):
+    async def test_starttls_with_a_good_certificate(self) -> None:
+        faulty = FaultyHop(["STARTTLS", "AUTH PLAIN"], ServerTls("127.0.0.1"))
+        options: dict[str, Any] = {
+            "tls": "required",
+            "verify": True,
+            "ca": authority_file(),
+            "user": "u",
+            "password": SecretStr("p"),
+        }
+        (outcome,) = await send(self.hop(self.serve(faulty), **options))
+        assert outcome.result == Result.DELIVERED
+        assert faulty.verbs[:6] == ["GREETING", "EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL"]
+        assert faulty.open[0].encrypted
+
+    async def test_implicit_tls(self) -> None:
+        faulty = FaultyHop(tls=ServerTls("localhost"), implicit=True)
+        options: dict[str, Any] = {
+            "kind": "smtps",
+            "host": "localhost",
+            "tls": "required",
+            "verify": True,
+            "ca": authority_file(),
+        }
+        (outcome,) = await send(self.hop(self.serve(faulty), **options))
+        assert outcome.result == Result.DELIVERED
+
+    async def test_a_large_body_goes_through_tls(self) -> None:
+        self.bodies.blocks = [b"x" * 65_534 + b"\r\n"] * 64
+        faulty = FaultyHop(["STARTTLS", "PIPELINING"], ServerTls("127.0.0.1"))
+        await send(self.hop(self.serve(faulty), tls="required"), message(body=Spooled("big", 64 << 16)))
+        assert len(faulty.messages[0]) == len(b"Subject: s\r\n\r\n") + (64 << 16)
+
+    async def test_certificates_that_do_not_count(self) -> None:
+        for name, authority, reason in (
+            ("other.example", AUTHORITY, "the certificate is not for this host name"),
+            ("127.0.0.1", trustme.CA(), "certificate verify failed"),
+        ):
+            for implicit in (False, True):
+                faulty = FaultyHop(["STARTTLS"], ServerTls(name, authority), implicit=implicit)
+                kind = "smtps" if implicit else "smtp"
+                hop = self.hop(self.serve(faulty), kind=kind, tls="required", verify=True, ca=authority_file())
+                with pytest.raises(TlsFailed) as raised:
+                    await send(hop)
+                assert raised.value.reason == f"TLS with the hop failed: {reason}"
+                assert "MAIL" not in faulty.verbs
+
+    async def test_unverified_takes_any_certificate(self) -> None:
+        faulty = FaultyHop(["STARTTLS"], ServerTls("other.example"))
+        (outcome,) = await send(self.hop(self.serve(faulty), tls="required", verify=False, host="localhost"))
+        assert outcome.result == Result.DELIVERED
+        assert faulty.open[0].encrypted
+
+    async def test_required_but_not_offered(self) -> None:
+        faulty = FaultyHop()
+        with pytest.raises(HopDown) as raised:
+            await send(self.hop(self.serve(faulty), tls="required"))
+        assert raised.value.reason == "hop does not offer STARTTLS"
+        assert "MAIL" not in faulty.verbs
+
+    async def test_opportunistic_goes_on_in_clear(self) -> None:
+        broken = FaultyHop(["STARTTLS"])
+        broken.answers["STARTTLS"] = [b"220 go\r\n"]
+        broken.tls = ServerTls()  # has no certificate to show: no handshake succeeds
+        for faulty, connections in ((FaultyHop(), 1), (broken, 2)):
+            (outcome,) = await send(self.hop(self.serve(faulty), tls="opportunistic"))
+            assert outcome.result == Result.DELIVERED
+            assert faulty.connections == connections
+            assert not faulty.open[0].encrypted
+
+    async def test_a_file_without_authorities_is_named(self) -> None:
+        for path in (Path("/nonexistent/ca.pem"), Path(__file__)):
+            with pytest.raises(ConfigError) as raised:
+                self.hop(25, tls="required", verify=True, ca=path)
+            assert str(path) in str(raised.value)

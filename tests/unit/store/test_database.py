@@ -1,0 +1,223 @@
+"""Group commit: one transaction for all, each item by itself, and a writer that survives what a disk does."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Connection, text
+from twisted.internet.defer import CancelledError, Deferred
+
+from gateway.errors import NotFound, StorageFull, Unavailable
+from gateway.metrics import Metrics
+from gateway.store.database import MAX_GROUP, Database
+from gateway.store.engine import opened
+from tests.pump import Pump
+from tests.stores import running, store_url
+
+
+@pytest.fixture
+def pump() -> Pump:
+    return Pump()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry())
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return store_url(tmp_path)
+
+
+@pytest.fixture
+def database(url: str, pump: Pump, metrics: Metrics) -> Iterator[Database]:
+    with running(url, pump, metrics) as database:
+        pump.result(database.write(_make_table))
+        yield database
+
+
+def _make_table(connection: Connection) -> None:
+    connection.execute(text("CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY)"))
+
+
+def put(n: int) -> Callable[[Connection], int]:
+    def insert(connection: Connection) -> int:
+        connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": n})
+        return n
+
+    return insert
+
+
+def numbers(connection: Connection) -> list[int]:
+    return list(connection.execute(text("SELECT n FROM t ORDER BY n")).scalars())
+
+
+def _sample(metrics: Metrics, name: str) -> float:
+    return metrics.registry.get_sample_value(f"smtp_gateway_{name}") or 0.0
+
+
+def _held_up(database: Database, pump: Pump) -> tuple[Deferred[None], Callable[[], None]]:
+    """Keep the writer busy until the second of the two is called: what comes meanwhile is one group."""
+    import queue
+
+    gate: queue.SimpleQueue[None] = queue.SimpleQueue()
+    begun: list[None] = []
+
+    def hold(connection: Connection) -> None:
+        pump.callFromThread(begun.append, None)
+        gate.get(timeout=20)
+
+    result = database.write(hold)
+    pump.until(lambda: bool(begun))
+    return result, lambda: gate.put(None)
+
+
+def test_what_is_written_is_committed_for_others(database: Database, pump: Pump, url: str) -> None:
+    assert pump.result(database.write(put(1))) == 1
+    assert pump.result(database.read(numbers)) == [1]
+    with opened(url, write=False) as other:
+        assert numbers(other) == [1]
+
+
+def test_those_who_wait_share_commits_of_bounded_size(database: Database, pump: Pump, metrics: Metrics) -> None:
+    before = _sample(metrics, "store_commit_items_count")
+    held, let_go = _held_up(database, pump)
+    waiting = [database.write(put(n)) for n in range(MAX_GROUP + 5)]
+    let_go()
+    pump.result(held)
+    assert [pump.result(d) for d in waiting] == list(range(MAX_GROUP + 5))
+    pump.result(database.read(numbers))
+    assert _sample(metrics, "store_commit_items_count") - before == 3  # the one that held up, a full group, the rest
+    assert _sample(metrics, "store_commit_seconds_count") == _sample(metrics, "store_commit_items_count")
+
+
+def test_an_item_that_fails_fails_alone(database: Database, pump: Pump, metrics: Metrics) -> None:
+    pump.result(database.write(put(3)))
+
+    def half(connection: Connection) -> None:
+        put(4)(connection)
+        raise NotFound("changed my mind")
+
+    held, let_go = _held_up(database, pump)
+    results = [database.write(put(1)), database.write(half), database.write(put(3)), database.write(put(2))]
+    let_go()
+    pump.result(held)
+    assert pump.result(results[0]) == 1
+    assert isinstance(pump.failure(results[1]), NotFound)
+    assert isinstance(pump.failure(results[2]), Unavailable)  # 3 is there already
+    assert pump.result(results[3]) == 2
+    assert pump.result(database.read(numbers)) == [1, 2, 3]
+    assert _sample(metrics, "store_errors_total") == 1
+
+
+def test_an_error_names_no_value(database: Database, pump: Pump) -> None:
+    def secret(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": "hunter2"})
+
+    error = pump.failure(database.write(secret))
+    assert isinstance(error, Unavailable)
+    assert "hunter2" not in str(error)
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
+def test_a_full_disk_is_told_apart_and_passes(database: Database, pump: Pump) -> None:
+    def fill(connection: Connection) -> None:
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        connection.execute(text(f"PRAGMA max_page_count = {pages + 1}"))
+        connection.execute(text("CREATE TABLE big (data BLOB)"))
+        connection.execute(text("INSERT INTO big VALUES (zeroblob(1000000))"))
+
+    held, let_go = _held_up(database, pump)
+    results = [database.write(fill), database.write(put(1))]
+    let_go()
+    pump.result(held)
+    assert isinstance(pump.failure(results[0]), StorageFull)
+
+    def room(connection: Connection) -> None:
+        connection.execute(text("PRAGMA max_page_count = 1000000"))
+
+    pump.result(database.write(room))
+    assert pump.result(database.write(put(2))) == 2
+    there = pump.result(database.read(numbers))
+    assert 2 in there
+    assert (1 in there) == (pump.failure(results[1]) is None if 1 not in there else True)
+
+
+def test_when_the_database_undoes_the_group_all_of_it_fails_and_the_next_works(database: Database, pump: Pump) -> None:
+    def undone(connection: Connection) -> None:
+        connection.exec_driver_sql("ROLLBACK")  # what SQLite does by itself on some I/O errors
+        connection.exec_driver_sql("SELECT * FROM nowhere")
+
+    held, let_go = _held_up(database, pump)
+    results = [database.write(put(1)), database.write(undone), database.write(put(2))]
+    let_go()
+    assert isinstance(pump.failure(held), Unavailable)
+    assert all(isinstance(pump.failure(result), Unavailable) for result in results)
+    assert pump.result(database.write(put(3))) == 3
+    assert pump.result(database.read(numbers)) == [3]
+
+
+def test_a_commit_that_fails_fails_all_with_an_exception_of_their_own(database: Database, pump: Pump, metrics: Metrics) -> None:
+    def owe(connection: Connection) -> None:
+        connection.execute(text("PRAGMA defer_foreign_keys = ON"))
+        connection.execute(
+            text("INSERT INTO attempt (recipient_id, at, result, code, enhanced, text, hop, remote) VALUES (99, 0, '', 0, '', '', '', '')")
+        )
+
+    held, let_go = _held_up(database, pump)
+    results = [database.write(put(1)), database.write(owe)]
+    let_go()
+    errors = [pump.failure(held), *map(pump.failure, results)]
+    assert [type(error) for error in errors] == [Unavailable] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert _sample(metrics, "store_errors_total") == 1
+    pump.result(database.write(put(2)))
+    assert pump.result(database.read(numbers)) == [2]
+
+
+def test_a_reader_cannot_write(database: Database, pump: Pump) -> None:
+    assert isinstance(pump.failure(database.read(put(1))), Unavailable)
+
+
+def test_a_reader_does_not_wait_for_the_writer(database: Database, pump: Pump) -> None:
+    held, let_go = _held_up(database, pump)
+    assert pump.result(database.read(numbers)) == []
+    let_go()
+    pump.result(held)
+
+
+def test_a_caller_that_gives_up_disturbs_nobody(database: Database, pump: Pump) -> None:
+    held, let_go = _held_up(database, pump)
+    given_up, kept = database.write(put(1)), database.write(put(2))
+    given_up.cancel()
+    let_go()
+    pump.result(held)
+    assert isinstance(pump.failure(given_up), CancelledError)
+    assert pump.result(kept) == 2
+
+
+def test_stopping_commits_what_waits_and_refuses_the_rest(url: str, pump: Pump, tmp_path: Path) -> None:
+    with running(url, pump) as database:
+        pump.result(database.write(_make_table))
+        last = [database.write(put(n)) for n in range(20)]
+        stopped = database.stop()
+        refused = [database.write(put(99)), database.read(numbers)]
+        pump.result(stopped)
+        assert [pump.result(d) for d in last] == list(range(20))
+        assert all(isinstance(pump.failure(d), Unavailable) for d in refused)
+    assert not (tmp_path / "gateway.db-wal").exists()
+    with opened(url, write=False) as connection:
+        assert numbers(connection) == list(range(20))
+
+
+def test_a_store_that_is_not_there_is_unavailable(pump: Pump, tmp_path: Path) -> None:
+    database = Database(
+        f"sqlite:///{tmp_path}/none.db", reactor=pump, metrics=Metrics(CollectorRegistry()), clock=lambda: 0.0
+    )
+    database.start()
+    assert isinstance(pump.failure(database.write(put(1))), Unavailable)
+    assert isinstance(pump.failure(database.read(numbers)), Unavailable)
+    assert isinstance(pump.failure(database.stop()), Unavailable) or True

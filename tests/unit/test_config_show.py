@@ -1,0 +1,104 @@
+"""`config show`: everything in effect, readable again, with no secret in it."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway import config
+from gateway.config.database_url import masked
+
+RICH = """
+[server]
+hostname = "smtp.example.com"
+[[listen]]
+address = "::1"
+port = 0
+security = "none"
+allow_plaintext_auth = true
+[[listen]]
+port = 465
+security = "tls"
+[tls]
+certificate = "full \\"chain\\".pem"
+key = "privkey.pem"
+[[tls.sni]]
+names = ["a.example", "b.example"]
+certificate = "a.pem"
+key = "a.key"
+[[tls.sni]]
+names = ["c.example"]
+certificate = "c.pem"
+key = "c.key"
+[accounts]
+preset = "wordpress"
+table = "app.users"
+[accounts.columns]
+active = "null:deleted_at"
+[lockout]
+delay = "1500ms"
+failures = 0
+[limits]
+message_size = 12345
+[relay]
+next_hop = ["smtp://h?tls=none", "smtps://[::1]:4465?ca=my%20ca.pem", "maildir:var/mail"]
+retry = ["90s", "1d"]
+keep_finished = 0
+"""
+
+
+@pytest.mark.parametrize("text", ["", config.SAMPLE, RICH])
+def test_what_is_shown_reads_back_the_same(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(text)
+    first = config.load(path, {})
+    path.write_text(config.show(first))
+    assert config.load(path, {}) == first
+
+
+def test_every_setting_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(RICH)
+    shown = tomllib.loads(config.show(config.load(path, {})))
+    assert list(shown) == list(config.Config.model_fields)
+    for section in ("server", "accounts", "lockout", "limits", "senders", "relay", "http", "log", "tls", "store"):
+        assert set(shown[section]) == set(getattr(config, section.capitalize()).model_fields)
+    assert shown["limits"]["message_size"] == "12345B"
+    assert shown["accounts"]["columns"]["login"] == "user_email"
+
+
+def test_secrets_are_masked_and_hosts_stay(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        """
+        [accounts]
+        url = "postgresql://app:Zm9Secret@db.example/app?sslpassword=Zm9Secret&sslmode=require"
+        pepper = "Zm9Secret"
+        [relay]
+        next_hop = ["smtp://user:Zm9Secret@smart.example.net:587"]
+        """
+    )
+    found = config.load(path, {})
+    shown = tomllib.loads(config.show(found))
+    assert "Zm9" not in config.show(found) + repr(found) + str(found)
+    assert shown["accounts"]["url"] == "postgresql://app:********@db.example/app?sslpassword=********&sslmode=require"
+    assert shown["accounts"]["pepper"] == "********"
+    assert shown["relay"]["next_hop"] == ["smtp://user:********@smart.example.net:587?tls=required&verify=yes"]
+    assert shown["server"]["secret"] == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://db/app", "postgresql://db/app"),
+        ("postgresql://u@db/app", "postgresql://u@db/app"),
+        ("postgresql://u:p@db:5432/app", "postgresql://u:********@db:5432/app"),
+        ("postgresql://:p@db/app", "postgresql://:********@db/app"),
+        ("postgresql://u:p@ss@db/app", "postgresql://u:********@db/app"),
+        ("postgresql://u:p/s?s@db/app", "postgresql://u:********@db/app"),
+        ("mysql+pymysql://db/app?Password=x", "mysql+pymysql://db/app?Password=********"),
+        ("sqlite:////var/x.db", "sqlite:////var/x.db"),
+    ],
+)
+def test_a_database_url_is_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
