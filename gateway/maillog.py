@@ -87,3 +87,57 @@ def body_unavailable(queue_id: str, reason: str) -> None:
 def bug(doing: str, error: BaseException) -> None:
     """An error nobody expected: everything about it, for us; the peer got a plain 451."""
     log.error("unexpected error", doing=doing, exc_info=error)
+
+
+def connection_refused(network: str, why: str) -> None:
+    log.warning("connection refused", network=network, why=why)
+
+
+def certificate_loaded(expires_in: float) -> None:
+    log.info("certificates loaded", days_left=int(expires_in // 86400))
+
+
+def certificate_refused(problems: Sequence[str]) -> None:
+    """The files on disk cannot be used; the ones in use stay."""
+    log.error("new certificate refused, the old one stays in use", problems=list(problems))
+
+
+def from_twisted(text: str) -> None:
+    log.warning("twisted", text=text)
+
+
+def started(version: str, listeners: Sequence[str]) -> None:
+    log.info("started", version=version, listeners=" ".join(listeners))
+
+
+def stopping() -> None:
+    log.info("stopping")
+
+
+def stopped() -> None:
+    log.info("stopped")
+
+
+def not_in_this_version(what: str) -> None:
+    log.warning("not in this version", what=what)
+
+
+def self_signed(path: str) -> None:
+    log.warning("no certificate is configured: a self-signed one is used, which clients will ask about", file=path)
+
+
+def reloaded() -> None:
+    log.info("configuration reloaded")
+
+
+def reload_refused(problems: Sequence[str]) -> None:
+    log.error("new configuration refused, the old one stays in use", problems=list(problems))
+
+
+def swept(messages: int, files: int) -> None:
+    if messages or files:
+        log.info("swept", finished_messages=messages, orphaned_files=files)
+
+
+def upkeep_failed(doing: str, reason: str) -> None:
+    log.warning("upkeep failed, it is tried again", doing=doing, reason=reason)

@@ -31,7 +31,7 @@ def _filters(function: F) -> F:
         click.option(
             "--older-than", callback=_seconds, default="0s", metavar="TIME", help='Accepted longer ago than "2h", "3d".'
         ),
-        click.option("--state", type=click.Choice(list(State)), default=None, help="In this state only."),
+        click.option("--state", type=click.Choice([state.value for state in State]), default=None, help="In this state only."),
         click.option("--domain", default="", metavar="DOMAIN", help="Recipients in this domain only."),
         click.option("--account", default="", metavar="ID", help="Sent by the account of this id only."),
     ):

@@ -114,8 +114,10 @@ class Connection(Protocol):
         transport.registerProducer(self, True)
         try:
             self._session.send_body(header)
-            while self._session.stage is Stage.BODY:  # an early refusal or a lost connection ends it, too
+            while self._session.stage is Stage.BODY:
                 block = await body.read()
+                if self._session.stage is not Stage.BODY:  # meanwhile refused, timed out or lost
+                    return
                 if block:
                     self._session.send_body(block)
                 else:

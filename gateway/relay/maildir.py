@@ -128,10 +128,11 @@ class _Delivery:
     def _make_folders(self) -> None:
         if (self._folder / "tmp").is_dir():  # made last
             return
-        for name in ("new", "cur", "tmp"):
-            (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        root = self._folder.parent
+        for folder in (root, self._folder, *(self._folder / name for name in ("new", "cur", "tmp"))):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sync(self._folder)
-        _sync(self._folder.parent)
+        _sync(root)
 
     def _delivered(self) -> bool:
         """In new/ under its name, in cur/ with the flags a reader gave it, "name:2,S"."""

@@ -157,9 +157,8 @@ class ClientSession:
             self._events.append(StartTls())
 
     def tls_started(self) -> None:
-        """TLS runs: what was learned in clear is forgotten (RFC 3207 section 4.2)."""
+        """TLS runs: EHLO again, whose answer replaces what was learned in clear (RFC 3207 section 4.2)."""
         self._encrypted = True
-        self.extensions = {}
         self._command(Stage.HELLO, f"EHLO {self._settings.hostname}", self._hello_answered)
 
     def _sign_in(self) -> None:

@@ -122,14 +122,19 @@ class ServerSession:
             self._finish()
 
     @property
+    def verb(self) -> str:
+        """The command at hand, for counting: one of `commands.RULES`, or "UNKNOWN"."""
+        return self._verb
+
+    @property
     def in_transaction(self) -> bool:
         """Between MAIL and the reply to its message."""
         return self._state in IN_TRANSACTION
 
     @property
     def in_body(self) -> bool:
-        """Whether what comes next is a part of a message."""
-        return self._chunk is not None or (self._message is not None and self._message.dots is not None)
+        """Whether what comes next is a part of a message that is wanted."""
+        return self._message is not None and (self._chunk is not None or self._message.dots is not None)
 
     @property
     def held(self) -> int:

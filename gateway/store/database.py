@@ -13,6 +13,7 @@ starts on a new connection.
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -96,7 +97,7 @@ class Database:
             drained = Deferred()
             self._idle.append(drained)
         drained.addCallback(lambda _: deferToThreadPool(self._reactor, self._writer, self._close))
-        return drained.addCallback(lambda _: self._join())
+        return drained.addBoth(lambda _: self._join())
 
     def _join(self) -> None:
         self._writer.stop()
@@ -187,8 +188,13 @@ class Database:
     def _close(self) -> None:
         self._drop_connection()
         if self._write_engine.dialect.name == "sqlite":
-            with translated(), self._write_engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(Unavailable):  # a long log only makes the next start slower
+                self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Move the write-ahead log into the file. Not by a Connection: that one begins a transaction, which forbids it."""
+        with translated(), closing(self._write_engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # In a reader's thread
 

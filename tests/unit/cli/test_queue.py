@@ -18,34 +18,24 @@ Run = Callable[..., Result]
 A, B = "AAAAAAAAAAAAAAAA", "BBBBBBBBBBBBBBBB"
 
 
+MESSAGE = {"sender": "ann@example.com", "eight_bit": False, "smtputf8": False, "ret": "", "envid": "", "body_size": 5}
+MESSAGE |= {"header": b"Subject: \x1b[2Jhi\r\n\r\n"}
+RECIPIENT = {"domain": "example.net", "field": "to", "state": "queued", "attempts": 0, "process": None, "next_attempt": 9e9}
+RECIPIENT |= {"notify": "", "orcpt": "", "delay_warned": False, "code": 0, "enhanced": "", "text": "", "hop": ""}
+
+
 def put(
     folder: Path, message_id: str, age: float, *recipients: dict[str, Any], account: str = "7", file: str | None = None
 ) -> None:
     """A message accepted `age` seconds ago; each recipient overrides the columns it names."""
     url = load(folder / "gateway.toml", {}).store.url.get_secret_value()
     with opened(url, write=True) as connection:
-        connection.execute(
-            insert(message).values(
-                id=message_id, account_id=account, sender="ann@example.com", eight_bit=False, smtputf8=False, ret="", envid=""
-            ),
-            {"accepted": None}
-            and {"accepted": 0.0, "body_size": 5, "body_file": file, "header": b"Subject: \x1b[2Jhi\r\n\r\n", "body": None},
-        )
-        connection.execute(message.update().where(message.c.id == message_id).values(accepted=now() - age))
+        values = {**MESSAGE, "id": message_id, "account_id": account, "body_file": file}
+        connection.execute(insert(message).values(accepted=now() - age), values)
         for position, given in enumerate(recipients):
-            row = {
-                "position": position,
-                "domain": "example.net",
-                "field": "to",
-                "state": "queued",
-                "attempts": 0,
-                "process": None,
-            }
-            row |= {"notify": "", "orcpt": "", "delay_warned": False, "code": 0, "enhanced": "", "text": "", "hop": ""}
-            row |= {"message_id": message_id, "next_attempt": 9e9} | given
-            connection.execute(
-                insert(recipient).values(finished=now() if row["state"] in ("delivered", "failed") else None), row
-            )
+            row = {**RECIPIENT, "message_id": message_id, "position": position, **given}
+            finished = None if row["state"] in ("queued", "held") else now()
+            connection.execute(insert(recipient).values(finished=finished), row)
 
 
 @pytest.fixture
@@ -99,8 +89,8 @@ def test_list_has_stable_keys(filled: Run) -> None:
 def test_list_for_people(filled: Run) -> None:
     result = filled("queue", "list")
     heading, one, three, four = result.stdout.splitlines()
-    assert heading.split() == "id message account recipient state age attempts next last reply".split()
-    assert one.split()[1:7] == [A, "7", "one@example.net", "queued", "120m", "1"] or one.split()[5] == "2h"
+    assert heading.split() == ["id", "message", "account", "recipient", "state", "age", "attempts", "next", "last", "reply"]
+    assert one.split()[1:7] == [A, "7", "one@example.net", "queued", "2h", "1"]
     assert "451 4.3.0 busy?[31m" in one
     assert "active" in three
     assert "held" in four

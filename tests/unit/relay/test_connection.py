@@ -46,6 +46,19 @@ class Transport(StringTransport):
         self.aborting = True
 
 
+class SlowReader:
+    """A body whose first block comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.block: Deferred[bytes] = Deferred()
+
+    def read(self) -> Deferred[bytes]:
+        return self.block
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Line:
     """A connection, what the hop can see of it, and the clock."""
 
@@ -165,6 +178,17 @@ def test_a_lost_connection_stops_the_body() -> None:
     assert value_of(finished).verdicts[0].text == "connection lost while the message was being sent"
     assert reader.reads == 1
     value_of(line.connection.disconnected)
+    assert line.clock.getDelayedCalls() == []
+
+
+def test_a_connection_lost_while_the_disk_is_read_leaves_no_timer() -> None:
+    line = Line().ready()
+    reader = SlowReader()
+    finished = Deferred.fromCoroutine(line.connection.transact(ONE, b"S: s\r\n\r\n", reader))
+    line.say(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n")
+    line.connection.connectionLost()
+    reader.block.callback(b"x\r\n")
+    assert value_of(finished).verdicts[0].result == "retry"
     assert line.clock.getDelayedCalls() == []
 
 

@@ -482,6 +482,17 @@ def test_refusal_while_the_body_is_sent_is_kept(reply: bytes, expected: tuple[st
     assert session.data_to_send() == b""
 
 
+def test_acceptance_before_the_final_dot_is_none() -> None:
+    session = opened(PIPELINING_EHLO).session
+    session.begin(ONE)
+    session.receive(OK + OK + GO + QUEUED)
+    assert session.next_event() == SendBody()
+    event = session.next_event()
+    assert isinstance(event, Finished)
+    assert event.verdicts[0].result == "retry"
+    assert session.closed
+
+
 NONSENSE = [
     b"hello\r\n",
     b"25\r\n",

@@ -141,9 +141,8 @@ def test_a_full_disk_is_told_apart_and_passes(database: Database, pump: Pump) ->
 
     pump.result(database.write(room))
     assert pump.result(database.write(put(2))) == 2
-    there = pump.result(database.read(numbers))
-    assert 2 in there
-    assert (1 in there) == (pump.failure(results[1]) is None if 1 not in there else True)
+    assert pump.result(results[1]) == 1
+    assert pump.result(database.read(numbers)) == [1, 2]
 
 
 def test_when_the_database_undoes_the_group_all_of_it_fails_and_the_next_works(database: Database, pump: Pump) -> None:
@@ -154,7 +153,7 @@ def test_when_the_database_undoes_the_group_all_of_it_fails_and_the_next_works(d
     held, let_go = _held_up(database, pump)
     results = [database.write(put(1)), database.write(undone), database.write(put(2))]
     let_go()
-    assert isinstance(pump.failure(held), Unavailable)
+    pump.result(held)
     assert all(isinstance(pump.failure(result), Unavailable) for result in results)
     assert pump.result(database.write(put(3))) == 3
     assert pump.result(database.read(numbers)) == [3]
@@ -170,9 +169,10 @@ def test_a_commit_that_fails_fails_all_with_an_exception_of_their_own(database: 
     held, let_go = _held_up(database, pump)
     results = [database.write(put(1)), database.write(owe)]
     let_go()
-    errors = [pump.failure(held), *map(pump.failure, results)]
-    assert [type(error) for error in errors] == [Unavailable] * 3
-    assert len({id(error) for error in errors}) == 3
+    pump.result(held)
+    errors = list(map(pump.failure, results))
+    assert [type(error) for error in errors] == [Unavailable] * 2
+    assert errors[0] is not errors[1]
     assert _sample(metrics, "store_errors_total") == 1
     pump.result(database.write(put(2)))
     assert pump.result(database.read(numbers)) == [2]
@@ -220,4 +220,4 @@ def test_a_store_that_is_not_there_is_unavailable(pump: Pump, tmp_path: Path) ->
     database.start()
     assert isinstance(pump.failure(database.write(put(1))), Unavailable)
     assert isinstance(pump.failure(database.read(numbers)), Unavailable)
-    assert isinstance(pump.failure(database.stop()), Unavailable) or True
+    pump.result(database.stop())

@@ -1,0 +1,329 @@
+"""A session on the network: moves octets between a transport and a `ServerSession`, and asks for decisions.
+
+Theory of operation. One coroutine a session (`_serve`) takes the session's events one at a time and awaits the
+decision on each; while it waits, what arrives is only stored, and past HELD octets the transport is told to
+stop reading. Replies are written when there is nothing left to read or a decision may take long, so the
+replies to a pipelined group share a packet. A lost connection does not cancel a decision: what was begun for a
+message ends properly, and then the coroutine finds nobody there. Deadlines run only while we wait for the
+peer; a command has one for the whole of it, so that an octet a minute does not hold a place.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from gateway import maillog, reply
+from gateway.config import Listen, Lockout
+from gateway.edge.deadline import Deadline
+from gateway.edge.limits import Admission, Door, network_of
+from gateway.edge.tls import ServerTls
+from gateway.errors import Refused, StorageFull, Unavailable
+from gateway.metrics import Metrics
+from gateway.reply import Reply
+from gateway.smtp import events
+from gateway.smtp.commands import SessionSettings
+from gateway.smtp.events import Event
+from gateway.smtp.server import ServerSession
+from gateway.submission import Peer, Rules, Submission
+
+HELD = 128 * 1024  # octets received ahead of a decision before the peer has to wait
+HANDSHAKE_WAIT = 30.0  # seconds
+COMMAND_WAIT = 300.0  # RFC 5321 section 4.5.3.2.7, for the whole command
+BODY_WAIT = 180.0  # section 4.5.3.2.5, between two parts of a message
+SIGN_IN_WAIT = 600.0  # a session that nobody has signed in to ends then, whatever it says meanwhile
+SLOWEST = 4096  # octets a second: with ten minutes on top, a message may take no longer than that
+LINGER = 20.0  # for the peer to take our last words before the connection is cut
+
+_SLOW_EVENTS = (events.Authenticate, events.BodyEnd)
+
+
+@dataclass(slots=True)
+class Edge:
+    """What the sessions of all listeners share. A reload replaces `lockout`; the rules replace themselves."""
+
+    rules: Rules
+    door: Door
+    tls: ServerTls
+    lockout: Lockout
+    metrics: Metrics
+    clock: Any  # IReactorTime
+    sessions: set["SubmissionProtocol"] = field(default_factory=set)
+    draining: bool = False
+    _all_gone: Deferred[None] | None = None
+
+    def drain(self) -> Deferred[None]:
+        """End the sessions that are idle, and each other one when its transaction is over; fires when all are gone."""
+        self.draining = True
+        self._all_gone = Deferred()
+        for session in list(self.sessions):
+            session.drain()
+        self._look()
+        return self._all_gone
+
+    def cut(self) -> None:
+        """End every session that waits for its peer, whatever it is in the middle of."""
+        for session in list(self.sessions):
+            session.cut()
+
+    def abort(self) -> None:
+        """Close the connections that are still open."""
+        for session in list(self.sessions):
+            session.abort()
+
+    def left(self, session: "SubmissionProtocol") -> None:
+        self.sessions.discard(session)
+        self._look()
+
+    def _look(self) -> None:
+        if self._all_gone is not None and not self.sessions and not self._all_gone.called:
+            self._all_gone.callback(None)
+
+
+class SubmissionFactory(Factory):
+    """Sessions of one listener."""
+
+    noisy = False
+
+    def __init__(self, edge: Edge, listen: Listen) -> None:
+        self.edge = edge
+        self.listen = listen
+        self.label = listen.label
+
+    def buildProtocol(self, addr: object) -> "SubmissionProtocol":
+        return SubmissionProtocol(self.edge, self.listen)
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class SubmissionProtocol(Protocol):
+    """One connection; `IPushProducer` because the transport tells us when the peer does not read."""
+
+    def __init__(self, edge: Edge, listen: Listen) -> None:
+        self._edge = edge
+        self._listen = listen
+        self._session = ServerSession(_settings(edge.rules, listen), self._count_reply)
+        self._deadline = Deadline(edge.clock, self._expired)
+        self._peer = Peer("", "")
+        self._submission = Submission(edge.rules, self._peer)
+        self._wake: Deferred[None] | None = None
+        self._handshake = False  # begun and not done
+        self._admitted = self._gone = self._choked = self._deaf = self._ending = False
+        self._began = 0.0
+        self._body_until = 0.0
+
+    # Twisted calls these
+
+    def connectionMade(self) -> None:
+        transport = self._tcp()
+        self._peer.address = transport.getPeer().host
+        lockout = self._edge.lockout
+        self._peer.network = network_of(self._peer.address, lockout.ipv4_prefix, lockout.ipv6_prefix)
+        admission = self._edge.door.enter(self._peer.network)
+        self._edge.metrics.connections_total.labels(self._listen.label, admission.value).inc()
+        if admission is not Admission.ACCEPTED:
+            maillog.connection_refused(self._peer.network, admission.value)
+            self._turn_away()
+            return
+        self._admitted = True
+        self._edge.sessions.add(self)
+        self._edge.metrics.connections.labels(self._listen.label).inc()
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+        self._began = self._edge.clock.seconds()
+        if self._listen.security == "tls":
+            self._start_tls()
+        ensureDeferred(self._serve())
+
+    def dataReceived(self, data: bytes) -> None:
+        self._session.receive_data(data)
+        if self._wake is None and self._session.held > HELD and not self._deaf:
+            self._deaf = True
+            self._tcp().pauseProducing()
+        self._wake_up()
+
+    def handshakeCompleted(self) -> None:
+        self._handshake = False
+        self._peer.tls = self._tcp().getHandle().get_protocol_version_name()
+        self._edge.metrics.tls_handshakes_total.labels(self._peer.tls, "ok").inc()
+        self._wait_for_peer()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        self._deadline.stop()
+        if self._handshake:
+            self._edge.metrics.tls_handshakes_total.labels("none", "failed").inc()
+        if self._admitted:
+            self._edge.metrics.connections.labels(self._listen.label).dec()
+            self._edge.door.leave(self._peer.network)
+            self._edge.left(self)
+        self._wake_up()
+
+    def pauseProducing(self) -> None:
+        self._choked = True
+
+    def resumeProducing(self) -> None:
+        self._choked = False
+        self._wake_up()
+
+    def stopProducing(self) -> None:
+        """The connection is lost; connectionLost says so, too."""
+
+    # Shutting down
+
+    def drain(self) -> None:
+        if not self._session.in_transaction:
+            self.cut()
+
+    def cut(self) -> None:
+        if self._wake is not None:
+            self._session.close(reply.SHUTTING_DOWN)
+            self._choked = False
+            self._wake_up()
+
+    def abort(self) -> None:
+        self._tcp().abortConnection()
+
+    # The session
+
+    async def _serve(self) -> None:
+        """Answer the peer's events one at a time, in the order they came."""
+        try:
+            while not self._gone:
+                event = None if self._choked else self._session.next_event()
+                if event is None:
+                    self._write()
+                    if self._session.closing:
+                        break
+                    await self._more()
+                elif isinstance(event, events.StartTls):
+                    self._write()
+                    self._start_tls()
+                else:
+                    await self._answer(event)
+        except Exception as error:  # nobody waits for us: say it here
+            maillog.bug("serving a session", error)
+        finally:
+            await self._submission.closed()
+            self._hang_up()
+
+    async def _answer(self, event: Event) -> None:
+        if isinstance(event, _SLOW_EVENTS):
+            self._write()
+        self._deadline.clear()
+        self._session.answer(await self._decide(event))
+        if isinstance(event, events.BodyStart):
+            most = self._edge.rules.limits.message_size
+            self._body_until = self._edge.clock.seconds() + 600.0 + most / SLOWEST
+        if self._edge.draining and not self._session.in_transaction:
+            self._session.close(reply.SHUTTING_DOWN)
+
+    async def _decide(self, event: Event) -> Reply | None:
+        began = self._edge.clock.seconds()
+        try:
+            return await self._submission.decide(event)
+        except Refused as refused:
+            return refused.reply
+        except StorageFull as full:
+            maillog.store_unavailable("taking a message", str(full))
+            return reply.STORE_FULL
+        except Unavailable as away:
+            maillog.store_unavailable("taking a message", str(away))
+            return reply.SERVICE_ERROR
+        except Exception as error:
+            maillog.bug(f"deciding on {type(event).__name__}", error)
+            return reply.SERVICE_ERROR
+        finally:
+            if not isinstance(event, events.BodyPart):
+                seconds = self._edge.clock.seconds() - began
+                self._edge.metrics.command_seconds.labels(self._session.verb).observe(seconds)
+
+    async def _more(self) -> None:
+        """Wait until the peer says or takes something."""
+        self._wait_for_peer()
+        if self._deaf:
+            self._deaf = False
+            self._tcp().resumeProducing()
+        self._wake = Deferred()
+        await self._wake
+
+    def _wake_up(self) -> None:
+        if self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake.callback(None)
+
+    def _write(self) -> None:
+        data = self._session.data_to_send()
+        if data:
+            self._deadline.clear()  # what comes next has a new one
+            if not self._gone:
+                self._tcp().write(data)
+
+    # Time
+
+    def _wait_for_peer(self) -> None:
+        """Set the deadline for what the peer has to do next; one that runs already is not moved by mere octets."""
+        now = self._edge.clock.seconds()
+        if self._handshake:
+            self._deadline.within(HANDSHAKE_WAIT)
+        elif self._session.in_body:
+            self._deadline.within(max(0.0, min(BODY_WAIT, self._body_until - now)))
+        elif not self._deadline.running:
+            wait = COMMAND_WAIT
+            if not self._session.signed_in:
+                wait = max(0.0, min(wait, self._began + SIGN_IN_WAIT - now))
+            self._deadline.within(wait)
+
+    def _expired(self) -> None:
+        if self._ending or self._handshake:
+            self.abort()
+            return
+        self._session.close(reply.IDLE)
+        self._choked = False
+        self._wake_up()
+
+    # The connection
+
+    def _start_tls(self) -> None:
+        self._handshake = True
+        self._session.tls_started()
+        self._tcp().startTLS(self._edge.tls)
+        self._wait_for_peer()
+
+    def _turn_away(self) -> None:
+        """Say why where we can: a client that expects TLS would not understand it in clear."""
+        self._ending = True
+        if self._listen.security != "tls":
+            self._tcp().write(reply.TOO_MANY_CONNECTIONS.encode())
+        self._tcp().loseConnection()
+        self._deadline.within(LINGER)
+
+    def _hang_up(self) -> None:
+        """Let the peer read our last words, but not for ever. A producer would keep the transport open."""
+        if not self._gone and not self._ending:
+            self._ending = True
+            self._tcp().unregisterProducer()
+            self._tcp().loseConnection()
+            self._deadline.within(LINGER)
+
+    def _tcp(self) -> Any:
+        return cast(ITCPTransport, self.transport)
+
+    def _count_reply(self, verb: str, said: Reply) -> None:
+        self._edge.metrics.commands_total.labels(verb, f"{said.code // 100}xx").inc()
+
+
+def _settings(rules: Rules, listen: Listen) -> SessionSettings:
+    return SessionSettings(
+        rules.hostname,
+        starttls=listen.security == "starttls",
+        implicit_tls=listen.security == "tls",
+        plaintext_auth=listen.allow_plaintext_auth,
+        errors=rules.limits.errors_per_session,
+        auth_failures=rules.limits.auth_failures_per_session,
+        messages=rules.limits.messages_per_session,
+    )

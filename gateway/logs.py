@@ -1,0 +1,62 @@
+"""How log lines are written: one line an event, for people or as JSON, Twisted's own among them."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from zope.interface import implementer
+
+from gateway import maillog
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_pairs = structlog.processors.LogfmtRenderer()
+
+
+def configure(form: Literal["console", "json"], level: str, write: Callable[[str], object]) -> None:
+    """Send the lines of level and above to `write`, each with its line end."""
+    render: Any = structlog.processors.JSONRenderer() if form == "json" else _line
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=lambda *_: _Lines(write),
+        cache_logger_on_first_use=False,
+    )
+
+
+class _Lines:
+    """The end of structlog's chain."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def msg(self, line: str) -> None:
+        self._write(line + "\n")
+
+    debug = info = warning = error = msg
+
+
+def _line(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Time, level and what happened, then the facts; whatever they hold, it stays one line."""
+    head = f"{event.pop('timestamp')} {event.pop('level'):<7} {maillog.peer_text(str(event.pop('event')), 2000)}"
+    facts = {key: value for key, value in event.items() if value != ""}
+    return f"{head}  {_pairs(logger, method, facts)}" if facts else head
+
+
+@implementer(ILogObserver)
+class TwistedEvents:
+    """Passes on what Twisted itself says, from warnings upwards, and every unhandled failure."""
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        failure = event.get("log_failure")
+        if failure is not None:
+            maillog.bug("in Twisted", failure.value)
+        elif level >= LogLevel.warn:
+            maillog.from_twisted(maillog.peer_text(formatEvent(event), 2000))

@@ -1,0 +1,393 @@
+"""The wiring: configuration to objects to one running service. The only place that knows every part."""
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
+
+from prometheus_client import CollectorRegistry
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import LoopingCall
+from twisted.internet.tcp import Port
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import ILogObserver
+from twisted.python import usage
+from twisted.python.components import Componentized
+from twisted.python.logfile import LogFile
+from twisted.python.threadpool import ThreadPool
+
+from gateway import __version__, config, logs, maillog
+from gateway.accounts.authenticator import Authenticator
+from gateway.accounts.verifier import Verifier, lowest_priority
+from gateway.card import card
+from gateway.config import Config, NextHop
+from gateway.edge.limits import Door
+from gateway.edge.server import Edge, SubmissionFactory
+from gateway.edge.tls import ServerTls
+from gateway.errors import ConfigError, Unavailable
+from gateway.metrics import Metrics
+from gateway.queue.ids import queue_id
+from gateway.queue.reports import Reporter
+from gateway.queue.runner import Runner
+from gateway.queue.schedule import Schedule
+from gateway.queue.spool import Spool
+from gateway.relay.hop import Hop
+from gateway.relay.maildir import MaildirHop
+from gateway.relay.next_hops import NextHops
+from gateway.relay.pool import SmtpHop
+from gateway.store.database import Database
+from gateway.store.directory import SqlDirectory
+from gateway.store.lockfile import hold
+from gateway.store.migrate import check_schema
+from gateway.store.outbox import SqlOutbox
+from gateway.store.store_clock import StoreClock
+from gateway.submission import Rules
+from gateway.web.site import operators_site
+
+CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
+CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
+SWEEP_EVERY = 600.0  # seconds
+SWEEP_STEP = 500  # messages in one transaction
+ORPHAN_AGE = 86400.0  # seconds
+COUNTS_FOR = 5.0  # seconds that figures of the queue are good for a scrape
+SESSIONS_END = 30.0  # seconds that transactions may take at a stop
+DELIVERIES_END = 15.0  # seconds more that deliveries may take
+DISK_THREADS = 4
+HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
+
+
+class Options(usage.Options):
+    """`twistd smtp-gateway`."""
+
+    optParameters: ClassVar = [["config", "c", None, "The configuration file; gateway.toml, or $SMTP_GATEWAY_CONFIG."]]
+    optFlags: ClassVar = [["card", None, "Print how to connect, as whom, and where mail arrives."]]
+
+
+def makeService(options: Options) -> "Gateway":
+    """The service of one process, everything that can be wrong with it checked. Exits with status 2 when something is."""
+    from twisted.internet import reactor
+
+    path = Path(options["config"] or os.environ.get("SMTP_GATEWAY_CONFIG", "gateway.toml"))
+    try:
+        return Gateway(config.load(path, os.environ), reactor, _log_writer(options), show_card=bool(options["card"]))
+    except ConfigError as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        raise SystemExit(2) from None
+
+
+def _log_writer(options: Options) -> Callable[[str], object]:
+    """Where log lines go: twistd's --logfile, its twistd.log when it runs in the background, or standard output."""
+    twistd: Any = options.parent or {}
+    name = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
+    if name != "-":
+        write: Callable[[str], object] = LogFile.fromFullPath(str(Path(name).absolute())).write
+        return write
+    return partial(_to, sys.__stdout__)
+
+
+def _to(stream: TextIO | None, text: str) -> None:
+    """Write to the real stream: twistd makes log events of what goes to sys.stdout."""
+    if stream is not None:
+        stream.write(text)
+        stream.flush()
+
+
+class Gateway(Service):
+    """One process: listeners, sign-in, queue, relay and HTTP. The constructor raises ConfigError and starts nothing."""
+
+    def __init__(self, settings: Config, reactor: Any, write_log: Callable[[str], object], *, show_card: bool) -> None:
+        logs.configure(settings.log.format, settings.log.level, write_log)
+        reactor.seconds = time.monotonic  # a step of the wall clock must not fire every timer (LIBRARIES.md section 2.1)
+        self._settings = settings
+        self._reactor = reactor
+        self._write_log = write_log
+        self._show_card = show_card
+        self._lock = hold(settings.server.state_dir)
+        store_url = settings.store.url.get_secret_value()
+        check_schema(store_url)
+        self._clock = StoreClock(time.monotonic)
+        try:
+            self._clock.read_once(store_url)
+        except Unavailable as away:
+            raise ConfigError([f"store.url: cannot be read: {away}"]) from None
+        self._metrics = Metrics(CollectorRegistry())
+        self._tls = ServerTls(settings, self._clock.now)
+        self._metrics.certificate_expiry.set_function(lambda: self._tls.expires - self._clock.now())
+        self._disk = ThreadPool(1, DISK_THREADS, "disk")
+        self._hashing = ThreadPool(0, os.cpu_count() or 1, "hashing")
+        self._ports: list[Port] = []
+        self._loops: list[LoopingCall] = []
+        self._listening = False
+        self._counted_at = 0.0
+        self._wire(store_url)
+
+    def _wire(self, store_url: str) -> None:
+        settings, metrics, reactor = self._settings, self._metrics, self._reactor
+        self._database = Database(store_url, reactor=reactor, metrics=metrics, clock=time.monotonic)
+        self._directory = SqlDirectory(
+            settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
+        )
+        self._spool = Spool(settings.server.state_dir / "spool", self._on_disk)
+        self._spool.prepare()
+        self._outbox = SqlOutbox(self._database, f"{settings.server.hostname}:{os.getpid()}")
+        self._verifier = Verifier(
+            self._in_hash_thread,
+            metrics,
+            reactor,
+            threads=os.cpu_count() or 1,
+            hash_wait=settings.limits.hash_wait,
+            pepper=settings.accounts.pepper.get_secret_value().encode(),
+        )
+        self._authenticator = Authenticator(
+            self._directory,
+            self._verifier,
+            metrics,
+            reactor,
+            delay=settings.lockout.delay,
+            ceiling=settings.limits.message_size,
+        )
+        reporter = Reporter(settings.server.hostname, self._spool, self._new_id, self._clock.now)
+        self._relay = self._next_hops(settings)
+        self._runner = Runner(self._outbox, self._spool, self._relay, reporter, _schedule(settings), reactor, metrics)
+        rules = Rules(
+            settings.server.hostname,
+            settings.server.hide_client,
+            settings.limits,
+            settings.senders,
+            self._authenticator,
+            self._spool,
+            self._runner,
+            metrics,
+            self._clock.now,
+            self._new_id,
+        )
+        door = Door(settings.limits.connections, settings.limits.connections_per_network)
+        self._edge = Edge(rules, door, self._tls, settings.lockout, metrics, reactor)
+        self._site = operators_site(
+            metrics,
+            self._count_queue,
+            {"login_table": self._directory.reachable, "store": self._outbox.next_due, "listeners": self._check_listeners},
+        )
+
+    def _next_hops(self, settings: Config) -> NextHops:
+        return NextHops([self._hop(hop, settings) for hop in settings.relay.next_hop], self._reactor)
+
+    def _hop(self, hop: NextHop, settings: Config) -> Hop:
+        hostname = settings.server.hostname
+        if hop.path is not None:
+            return MaildirHop(
+                hop.path,
+                self._on_disk,
+                hostname,
+                label=hop.label,
+                bodies=self._spool,
+                clock=self._reactor,
+                metrics=self._metrics,
+            )
+        return SmtpHop(
+            hop,
+            hostname=hostname,
+            connections=settings.relay.connections,
+            bodies=self._spool,
+            reactor=self._reactor,
+            metrics=self._metrics,
+        )
+
+    def _on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._disk, function, *arguments)
+
+    def _in_hash_thread(self, function: Callable[[], Any]) -> Deferred[Any]:
+        def gently() -> Any:
+            lowest_priority()
+            return function()
+
+        return deferToThreadPool(self._reactor, self._hashing, gently)
+
+    def _new_id(self) -> str:
+        return queue_id(self._clock.now(), secrets.token_bytes(4))
+
+    # Start
+
+    def setServiceParent(self, parent: Any) -> None:
+        """twistd hands us its application: from now on Twisted's own events become lines of our log."""
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, logs.TwistedEvents())
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, while we may; nobody is let in before the store is ours (`_begin`)."""
+        for listen in self._settings.listen:
+            self._bind(listen.address, listen.port, SubmissionFactory(self._edge, listen), "listen")
+        self._bind(self._settings.http.address, self._settings.http.port, self._site, "http")
+
+    def _bind(self, address: str, port: int, factory: Any, key: str) -> None:
+        try:
+            listening = self._reactor.listenTCP(port, factory, interface=address, backlog=1024)
+        except CannotListenError as error:
+            reason = error.socketError.strerror if isinstance(error.socketError, OSError) else error.socketError
+            _to(sys.__stderr__, f"{key}: cannot listen on {address} port {port}: {reason}\n")
+            raise SystemExit(1) from None
+        listening.stopReading()
+        self._ports.append(listening)
+
+    def startService(self) -> None:
+        super().startService()
+        for pool in (self._disk, self._hashing):
+            pool.start()
+        self._database.start()
+        self._directory.start()
+        self._reactor.callWhenRunning(lambda: ensureDeferred(self._begin()).addErrback(self._give_up))
+
+    async def _begin(self) -> None:
+        await self._outbox.register()
+        self._runner.start()
+        for port in self._ports:
+            port.startReading()
+        self._listening = True
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._loop(CERTIFICATES_EVERY, lambda: self._tls.load_if_changed(self._settings))
+        self._loop(CLOCK_EVERY, partial(self._upkeep, "reading the store's clock", self._look_at_clock))
+        self._loop(SWEEP_EVERY, partial(self._upkeep, "sweeping", self._sweep))
+        self._say_started()
+        await self._upkeep("sampling the login table's hashes", self._learn_hashes)
+
+    def _say_started(self) -> None:
+        for what in self._settings.not_yet:
+            maillog.not_in_this_version(what)
+        if self._tls.is_self_signed:
+            maillog.self_signed(str(self._settings.server.state_dir / "self-signed.pem"))
+        bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]
+        maillog.started(__version__, bound)
+        if self._show_card:
+            numbers = [port.getHost().port for port in self._ports]
+            used: dict[str, int] = {
+                listen.security: number for listen, number in zip(self._settings.listen, numbers, strict=False)
+            }
+            _to(sys.__stdout__, card(self._settings, used))
+
+    def _give_up(self, failure: Any) -> None:
+        """The start failed after the ports were bound: stop, with a status that a supervisor notices."""
+        maillog.bug("starting", failure.value)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.stop()
+
+    # While running
+
+    def _loop(self, seconds: float, call: Callable[[], object]) -> None:
+        loop = LoopingCall(call)
+        loop.clock = self._reactor
+        loop.start(seconds, now=False)
+        self._loops.append(loop)
+
+    async def _upkeep(self, doing: str, work: Callable[[], Any]) -> None:
+        try:
+            await work()
+        except Unavailable as away:
+            maillog.upkeep_failed(doing, str(away))
+        except Exception as error:  # a loop that raises would never run again
+            maillog.bug(doing, error)
+
+    async def _look_at_clock(self) -> None:
+        await self._clock.look(self._database)
+
+    async def _learn_hashes(self) -> None:
+        self._verifier.learn(await self._directory.sample(HASH_SAMPLE))
+
+    async def _sweep(self) -> None:
+        messages = 0
+        while step := await self._outbox.sweep(self._settings.relay.keep_finished, SWEEP_STEP):
+            messages += step
+        maillog.swept(messages, await self._spool.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
+
+    async def _count_queue(self) -> None:
+        now = self._reactor.seconds()
+        if now - self._counted_at < COUNTS_FOR:
+            return
+        counts = await self._outbox.counts()
+        self._counted_at = now
+        for state in ("queued", "deferred", "active"):
+            self._metrics.queue_recipients.labels(state).set(getattr(counts, state))
+        self._metrics.queue_held.set(counts.held)
+        self._metrics.queue_oldest_seconds.set(counts.oldest)
+
+    async def _check_listeners(self) -> None:
+        if not self._listening or self._edge.draining:
+            raise Unavailable("not listening")
+
+    def reload(self) -> None:
+        """SIGHUP: take certificates, limits, senders, lockout and relay settings; a bad file changes nothing."""
+        try:
+            new = config.load(self._settings.path, os.environ)
+            relay = self._next_hops(new)
+            self._tls.load(new)
+        except ConfigError as error:
+            maillog.reload_refused(error.problems)
+            return
+        self._settings = new
+        rules, door = self._edge.rules, self._edge.door
+        rules.limits, rules.senders, rules.hide_client = new.limits, new.senders, new.server.hide_client
+        door.total, door.per_network = new.limits.connections, new.limits.connections_per_network
+        self._edge.lockout = new.lockout
+        self._authenticator.delay, self._authenticator.ceiling = new.lockout.delay, new.limits.message_size
+        self._verifier.hash_wait = new.limits.hash_wait
+        old, self._relay = self._relay, relay
+        self._runner.relay = relay
+        self._runner.schedule = _schedule(new)
+        ensureDeferred(old.close())
+        logs.configure(new.log.format, new.log.level, self._write_log)
+        maillog.reloaded()
+
+    # Stop
+
+    async def _stop(self) -> None:
+        maillog.stopping()
+        for loop in self._loops:
+            loop.stop()
+        await DeferredList([_stopped(port) for port in self._ports], consumeErrors=True)
+        gone = self._edge.drain()
+        if not await self._within(SESSIONS_END, gone):
+            self._edge.cut()
+            await self._within(2.0, gone)
+            self._edge.abort()
+        await self._runner.stop(DELIVERIES_END)
+        await self._relay.close()
+        await self._directory.stop()
+        await self._database.stop()
+        for pool in (self._disk, self._hashing):
+            pool.stop()
+        maillog.stopped()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _within(self, seconds: float, awaited: Deferred[None]) -> bool:
+        """Whether it fires in time; it is not cancelled when it does not."""
+        over: Deferred[bool] = Deferred()
+        limit = self._reactor.callLater(seconds, over.callback, False)
+        awaited.addCallback(lambda _: None if over.called else over.callback(True))
+        in_time = await over
+        if in_time:
+            limit.cancel()
+        return in_time
+
+
+def _schedule(settings: Config) -> Schedule:
+    relay = settings.relay
+    return Schedule(relay.retry, relay.give_up, relay.delay_warning)
+
+
+def _stopped(port: Port) -> Deferred[Any]:
+    stopping: Deferred[Any] | None = port.stopListening()
+    return stopping if stopping is not None else Deferred.fromCoroutine(_nothing())
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,94 @@
+"""The operators' HTTP: /metrics, /healthz (alive), /readyz (the login table, the store and the listeners work)."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from twisted.internet.defer import ensureDeferred
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from gateway import maillog
+from gateway.errors import Unavailable
+from gateway.metrics import Metrics
+
+Check = Callable[[], Awaitable[object]]
+
+
+def operators_site(metrics: Metrics, refresh: Check, ready: Mapping[str, Check]) -> Site:
+    """`refresh` brings the gauges up to date before they are read; `ready` has a check for each thing that must work.
+
+    A check raises Unavailable; what it says goes to the log, the page has only which one failed.
+    """
+    root = Resource()
+    root.putChild(b"metrics", _Page(lambda: _metrics(metrics, refresh)))
+    root.putChild(b"healthz", _Page(_alive))
+    root.putChild(b"readyz", _Page(lambda: _readiness(ready)))
+    site = Site(root)
+    site.noisy = False
+    site.displayTracebacks = False
+    return site
+
+
+class _Answer:
+    def __init__(self, code: int, content_type: str, body: bytes) -> None:
+        self.code = code
+        self.content_type = content_type
+        self.body = body
+
+
+class _Page(Resource):
+    """One page without children, made by a coroutine."""
+
+    isLeaf = True
+
+    def __init__(self, make: Callable[[], Awaitable[_Answer]]) -> None:
+        super().__init__()
+        self._make = make
+
+    def render_GET(self, request: Request) -> int:
+        ensureDeferred(self._respond(request))
+        return NOT_DONE_YET
+
+    async def _respond(self, request: Request) -> None:
+        gone: list[Any] = []
+        request.notifyFinish().addErrback(gone.append)
+        try:
+            answer = await self._make()
+        except Exception as error:
+            maillog.bug("answering HTTP", error)
+            answer = _Answer(500, "text/plain", b"internal error\n")
+        if not gone:
+            request.setResponseCode(answer.code)
+            request.setHeader(b"content-type", answer.content_type.encode("ascii"))
+            request.write(answer.body)
+            request.finish()
+
+
+async def _metrics(metrics: Metrics, refresh: Check) -> _Answer:
+    try:
+        await refresh()
+    except Unavailable as away:  # the other metrics say so; a scrape must not fail with the store
+        maillog.store_unavailable("counting the queue", str(away))
+    return _Answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+
+
+async def _alive() -> _Answer:
+    return _Answer(200, "text/plain", b"alive\n")
+
+
+async def _readiness(ready: Mapping[str, Check]) -> _Answer:
+    result = {name: await _passes(name, check) for name, check in ready.items()}
+    code = 200 if all(result.values()) else 503
+    body = {name: "ok" if passed else "failed" for name, passed in result.items()}
+    return _Answer(code, "application/json", json.dumps(body).encode("ascii") + b"\n")
+
+
+async def _passes(name: str, check: Check) -> bool:
+    try:
+        await check()
+    except Unavailable as away:
+        maillog.upkeep_failed(f"readiness of {name}", str(away))
+        return False
+    return True
