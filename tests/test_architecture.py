@@ -23,17 +23,20 @@ OURS: dict[str, set[str]] = {
     "metrics": set(),
     "maillog": set(),
     "config": {"errors", "address"},
+    "logs": {"maillog"},
+    "card": {"config"},
     "smtp": VALUES,
     "message": VALUES,
     "accounts": LEVEL_0,
     "queue": LEVEL_0 | {"message"},
     "store": LEVEL_0 | {"accounts", "queue"},
-    "submission": LEVEL_0 | {"smtp", "message", "accounts", "queue"},
+    "draft": LEVEL_0 | {"smtp", "message", "queue"},
+    "submission": LEVEL_0 | {"draft", "smtp", "message", "accounts", "queue"},
     "edge": LEVEL_0 | {"smtp", "submission"},
     "relay": LEVEL_0 | {"smtp", "queue"},
     "web": LEVEL_0 | {"accounts", "queue"},
 }
-WIRING = {"service", "supervisor", "cli"}  # level 6 sees everything
+WIRING = {"service", "cli"}  # level 6 sees everything
 OURS |= {part: set(OURS) | WIRING for part in WIRING}
 
 # Library or name in it -> the parts, or single modules, that may import it. A library without a row is refused.
@@ -46,22 +49,21 @@ LIBRARIES: dict[str, set[str]] = {
     "prometheus_client": {"metrics", "web", "service"},
     "pydantic": {"config"},
     "pysqlite3": {"store"},
-    "sqlalchemy": {"store", "service", "cli"},
-    "structlog": {"maillog", "service"},
-    "twisted": {"edge", "relay", "web", "queue", "store", "maillog", "service", "supervisor"},
+    "sqlalchemy": {"store", "cli"},
+    "structlog": {"maillog", "logs"},
+    "twisted": {"edge", "relay", "web", "queue", "store", "logs", "service"},
     "twisted.internet.defer": {"accounts"},  # to wait, nothing else
     "cryptography": {"edge", "cli"},
     "OpenSSL": {"edge", "relay"},
-    "zope.interface": {"edge", "relay", "web", "queue", "store", "service"},
-    # The only users of the one global reactor.
-    "twisted.internet.reactor": {"service", "supervisor"},
+    "zope.interface": {"edge", "relay", "logs"},
+    "twisted.internet.reactor": {"service"},  # the one global one
     # Clock, chance, threads and sockets are handed in: whoever imports these makes them, or says below why not.
     "asyncio": set(),
     "random": set(),
-    "socket": {"supervisor", "cli"},
+    "socket": {"cli"},
     "threading": set(),
     "threading.get_native_id": {"accounts.verifier"},  # a thread lowers its own priority
-    "time": {"service", "supervisor"},
+    "time": {"service"},
 }
 # A row of these is not opened by the wider row above it.
 NARROW = {"twisted.internet.reactor"}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from gateway.cli import certificates, hops, machine
+from gateway.cli import aliases, certificates, hops, machine
 from gateway.cli.listing import json_option, print_json
 from gateway.cli.settings import Settings, pass_settings
 from gateway.store.inspect import Finding, inspect_accounts
@@ -43,6 +43,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield from machine.state(config)
     yield from machine.store(settings.store_url)
     yield from inspect_accounts(config.accounts)
+    yield from aliases.inspect(config)
     yield from certificates.inspect(config)
     yield from machine.ports(config)
     for number, hop in enumerate(config.relay.next_hop, 1):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import DeferredList, DeferredSemaphore
+from twisted.internet.defer import DeferredList
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall
@@ -22,6 +22,7 @@ from gateway.queue.model import Outcome, QueuedMessage, Recipient
 from gateway.queue.ports import Bodies, BodyReader
 from gateway.relay.connection import Connection, TlsFailed
 from gateway.relay.hop import HopDown, outcome_of, transaction_of
+from gateway.relay.slots import Slots
 from gateway.relay.tls import client_tls
 from gateway.smtp.client_events import ClientSettings, Finished
 
@@ -41,11 +42,10 @@ class SmtpHop:
         self.label = hop.label
         self._hop = hop
         self._hostname = hostname
-        self._limit = connections
         self._bodies = bodies
         self._reactor = reactor
         self._tls = None if hop.tls == "none" else client_tls(hop)
-        self._slots = DeferredSemaphore(connections)  # first come, first served
+        self._slots = Slots(connections)
         self._idle: dict[Connection, IDelayedCall] = {}  # in the order they came to rest
         self._down = ""  # why the last attempt to connect failed; "" after one that did not
         self._closing = False
@@ -55,8 +55,8 @@ class SmtpHop:
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
         """As `Hop.deliver`."""
-        waits = not self._slots.tokens
-        await self._slots.acquire()
+        waits = not self._slots.free
+        await self._slots.take()
         try:
             self._count()
             if waits and self._down:  # the hop went down meanwhile; those in line do not all find that out by themselves
@@ -67,7 +67,7 @@ class SmtpHop:
             finally:
                 body.close()
         finally:
-            self._slots.release()
+            self._slots.give_back()
             self._count()
 
     async def close(self) -> None:
@@ -187,4 +187,4 @@ class SmtpHop:
 
     def _count(self) -> None:
         self._idle_count.set(len(self._idle))
-        self._busy_count.set(self._limit - self._slots.tokens)
+        self._busy_count.set(self._slots.limit - self._slots.free)

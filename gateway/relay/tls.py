@@ -19,8 +19,7 @@ def client_tls(hop: NextHop) -> IOpenSSLClientConnectionCreator:
     """How to start TLS with `hop`. Raises ConfigError when its file of authorities cannot be used."""
     if not hop.verify:
         return _Unverified(hop.host)
-    # Twisted does not annotate these two.
-    roots = platformTrust() if hop.ca is None else trustRootFromCertificates(_authorities(hop.ca))  # type: ignore[no-untyped-call]
+    roots = platformTrust() if hop.ca is None else trustRootFromCertificates(_authorities(hop.ca))
     creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(hop.host, trustRoot=roots)
     return creator
 

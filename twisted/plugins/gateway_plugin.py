@@ -1,4 +1,4 @@
-"""Tells twistd of the `smtp-gateway` subcommand; names its module by a string, so that listing plugins imports nothing of ours."""
+"""Tells twistd of its subcommand `smtp-gateway`; a string names the module, so that listing plugins imports nothing of ours."""
 
 from twisted.application.service import ServiceMaker
 

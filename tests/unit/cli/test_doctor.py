@@ -3,6 +3,7 @@
 import json
 import socket
 import socketserver
+import sqlite3
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -110,6 +111,21 @@ def test_state_dir_is_a_file(folder: Path, run: Run, settings: Settings) -> None
     [(level, text)] = findings(run, "server.state_dir")
     assert level == "problem"
     assert "is not a folder" in text
+
+
+def test_aliases(folder: Path, run: Run, settings: Settings) -> None:
+    settings("[relay]", '[senders]\naliases = "alias"\n\n[relay]')
+    [(level, text)] = findings(run, "senders.aliases")
+    assert level == "problem"
+    assert 'no table or view "alias"' in text
+    table = sqlite3.connect(folder / "var/accounts.db")
+    table.execute("CREATE TABLE alias (account_id INTEGER, email TEXT)")
+    [(level, text)] = findings(run, "senders.aliases")
+    assert level == "problem"
+    assert "no column address" in text
+    table.execute("ALTER TABLE alias RENAME COLUMN email TO address")
+    table.close()
+    assert [level for level, _ in findings(run, "senders.aliases")] == ["ok"]
 
 
 class TestPorts:

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -46,12 +46,6 @@ class ServerTls:
         return SSL.Connection(self._context, None)
 
 
-def authority_file(authority: trustme.CA = AUTHORITY) -> Path:
-    path = Path(mkdtemp()) / "ca.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
-
-
 class HopTest(TestCase):
     """Starts servers and hops, and ends them after each test."""
 
@@ -72,6 +66,13 @@ class HopTest(TestCase):
         )
         self.addCleanup(lambda: Deferred.fromCoroutine(made.close()))
         return made
+
+    def authority_file(self) -> Path:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name) / "ca.pem"
+        AUTHORITY.cert_pem.write_to_path(str(path))
+        return path
 
     def connections(self, hop: SmtpHop, state: str) -> float | None:
         return self.metrics.registry.get_sample_value("smtp_gateway_hop_connections", {"hop": hop.label, "state": state})
@@ -288,7 +289,7 @@ class TlsTest(HopTest):
         options: dict[str, Any] = {
             "tls": "required",
             "verify": True,
-            "ca": authority_file(),
+            "ca": self.authority_file(),
             "user": "u",
             "password": SecretStr("p"),
         }
@@ -304,7 +305,7 @@ class TlsTest(HopTest):
             "host": "localhost",
             "tls": "required",
             "verify": True,
-            "ca": authority_file(),
+            "ca": self.authority_file(),
         }
         (outcome,) = await send(self.hop(self.serve(faulty), **options))
         assert outcome.result == Result.DELIVERED
@@ -323,7 +324,7 @@ class TlsTest(HopTest):
             for implicit in (False, True):
                 faulty = FaultyHop(["STARTTLS"], ServerTls(name, authority), implicit=implicit)
                 kind = "smtps" if implicit else "smtp"
-                hop = self.hop(self.serve(faulty), kind=kind, tls="required", verify=True, ca=authority_file())
+                hop = self.hop(self.serve(faulty), kind=kind, tls="required", verify=True, ca=self.authority_file())
                 with pytest.raises(TlsFailed) as raised:
                     await send(hop)
                 assert raised.value.reason == f"TLS with the hop failed: {reason}"

@@ -1,0 +1,327 @@
+"""What every Outbox does: the one of our store and the fake that other tests use."""
+
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import Unavailable
+from gateway.queue.model import (
+    BodyRef,
+    Envelope,
+    Field,
+    Inline,
+    NewMessage,
+    NewRecipient,
+    Outcome,
+    QueueCounts,
+    QueuedMessage,
+    Recipient,
+    Record,
+    Result,
+    Spooled,
+    State,
+)
+from gateway.queue.ports import Outbox
+from gateway.store import operator
+from gateway.store.database import Database
+from gateway.store.outbox import SqlOutbox
+from gateway.store.schema import message, recipient
+from tests.fakes import FakeOutbox
+from tests.pump import Pump
+from tests.stores import running, store_url
+
+T = TypeVar("T")
+
+
+class Subject(Protocol):
+    outbox: Outbox
+
+    def wait(self, awaitable: Awaitable[T]) -> T: ...
+
+    def pass_time(self, seconds: float) -> None: ...
+
+    def delete(self, recipient_id: int) -> None: ...
+
+
+class FakeSubject:
+    def __init__(self) -> None:
+        self.fake = FakeOutbox()
+        self.outbox: Outbox = self.fake
+
+    def wait(self, awaitable: Awaitable[T]) -> T:
+        return Pump().result(awaitable)
+
+    def pass_time(self, seconds: float) -> None:
+        self.fake.now += seconds
+
+    def delete(self, recipient_id: int) -> None:
+        self.fake.delete(recipient_id)
+
+
+class SqlSubject:
+    def __init__(self, database: Database, pump: Pump) -> None:
+        self.database, self.pump = database, pump
+        outbox = SqlOutbox(database, "test")
+        pump.result(outbox.register())
+        self.outbox: Outbox = outbox
+
+    def wait(self, awaitable: Awaitable[T]) -> T:
+        return self.pump.result(awaitable)
+
+    def pass_time(self, seconds: float) -> None:
+        """The store's clock is SQLite's: the rows are moved into the past instead."""
+        due = recipient.update().values(next_attempt=recipient.c.next_attempt - seconds)
+        accepted = message.update().values(accepted=message.c.accepted - seconds)
+        self.wait(self.database.write(lambda connection: [connection.execute(due), connection.execute(accepted)] and None))
+
+    def delete(self, recipient_id: int) -> None:
+        self.wait(self.database.write(lambda connection: operator.delete(connection, str(recipient_id))))
+
+
+@contextmanager
+def sql_subject(folder: Path) -> Iterator[SqlSubject]:
+    pump = Pump()
+    with running(store_url(folder), pump) as database:
+        yield SqlSubject(database, pump)
+
+
+@pytest.fixture(params=["sql", "fake"])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    if request.param == "fake":
+        yield FakeSubject()
+    else:
+        with sql_subject(tmp_path) as subject:
+            yield subject
+
+
+ENVELOPE = Envelope("me@example.com", eight_bit=True, smtputf8=True, ret="HDRS", envid="QQ+2B1")
+HEADER = b"Subject: \xc3\xa4\r\n\r\n"
+TO = NewRecipient("You@Example.NET", Field.TO, "FAILURE,DELAY", "rfc822;you@example.net")
+BLIND = NewRecipient("blind@example.org", Field.BCC)
+
+
+def new(id_: str = "0000000000000001", *recipients: NewRecipient, body: BodyRef = Inline(b"Hello\x00\r\n")) -> NewMessage:  # noqa: B008
+    return NewMessage(id_, "7", ENVELOPE, HEADER, body, recipients or (TO, BLIND))
+
+
+def outcome(recipient: Recipient, result: Result, *, burns: bool = True) -> Outcome:
+    return Outcome(recipient, result, 250, "2.0.0", "fine", "hop:25", "mx.example.net", burns_attempt=burns)
+
+
+def delivered(recipient: Recipient) -> Record:
+    return Record(outcome(recipient, Result.DELIVERED), State.DELIVERED)
+
+
+def again(recipient: Recipient, delay: float, *, burns: bool = True, warned: bool = False) -> Record:
+    return Record(outcome(recipient, Result.RETRY, burns=burns), State.QUEUED, delay, warned)
+
+
+def failed(recipient: Recipient) -> Record:
+    return Record(outcome(recipient, Result.FAILED), State.FAILED)
+
+
+def leased(subject: Subject, message: NewMessage | None = None) -> QueuedMessage:
+    return subject.wait(subject.outbox.add(message or new(), lease=True))
+
+
+def record(subject: Subject, *records: Record, reports: Sequence[NewMessage] = ()) -> list[Spooled]:
+    return subject.wait(subject.outbox.record(records, reports))
+
+
+def take(subject: Subject, limit: int = 10) -> list[QueuedMessage]:
+    return subject.wait(subject.outbox.take(limit))
+
+
+def counts(subject: Subject) -> tuple[int, int, int, int]:
+    c: QueueCounts = subject.wait(subject.outbox.counts())
+    return c.queued, c.deferred, c.active, c.held
+
+
+def test_a_leased_message_is_handed_back_whole_and_to_nobody_else(subject: Subject) -> None:
+    message = leased(subject)
+    assert (message.id, message.account_id, message.envelope, message.header) == (new().id, "7", ENVELOPE, HEADER)
+    assert message.body == Inline(b"Hello\x00\r\n")
+    assert [(r.address, r.field, r.notify, r.orcpt, r.attempts, r.delay_warned) for r in message.recipients] == [
+        ("You@Example.NET", Field.TO, "FAILURE,DELAY", "rfc822;you@example.net", 0, False),
+        ("blind@example.org", Field.BCC, "", "", 0, False),
+    ]
+    assert take(subject) == []
+    assert counts(subject) == (0, 0, 2, 0)
+
+
+def test_an_unleased_message_is_taken_as_it_was_added(subject: Subject) -> None:
+    added = subject.wait(subject.outbox.add(new(), lease=False))
+    assert added.recipients == ()
+    assert counts(subject) == (2, 0, 0, 0)
+    [message] = take(subject)
+    assert (message.id, message.account_id, message.envelope, message.header) == (new().id, "7", ENVELOPE, HEADER)
+    assert message.body == Inline(b"Hello\x00\r\n")
+    assert [r.address for r in message.recipients] == ["You@Example.NET", "blind@example.org"]
+    assert take(subject) == []
+
+
+def test_a_spooled_body_is_named_not_read(subject: Subject) -> None:
+    body = Spooled("0000000000000001", 70_000)
+    subject.wait(subject.outbox.add(new(body=body), lease=False))
+    assert take(subject)[0].body == body
+
+
+def test_an_id_that_is_there_already_is_refused(subject: Subject) -> None:
+    leased(subject)
+    with pytest.raises(Unavailable):
+        leased(subject)
+    assert counts(subject) == (0, 0, 2, 0)
+
+
+def test_take_is_bounded_and_oldest_first(subject: Subject) -> None:
+    for n in range(5):
+        subject.wait(subject.outbox.add(new(f"000000000000000{9 - n}"), lease=False))
+        subject.pass_time(1.0)
+    assert [m.id[-1] for m in take(subject, 2)] == ["9", "8"]
+    assert [m.id[-1] for m in take(subject, 10)] == ["7", "6", "5"]
+
+
+def test_age_counts_from_acceptance(subject: Subject) -> None:
+    assert leased(subject).age == 0.0
+    subject.wait(subject.outbox.release(leased(subject, new("0000000000000002")).recipients))
+    subject.pass_time(100.0)
+    [message] = take(subject)
+    assert message.age == pytest.approx(100.0, abs=30)
+    assert subject.wait(subject.outbox.counts()).oldest == pytest.approx(100.0, abs=30)
+
+
+def test_a_retry_comes_back_when_it_is_due_with_its_count(subject: Subject) -> None:
+    to, blind = leased(subject).recipients
+    assert record(subject, again(to, 60.0, warned=True), delivered(blind)) == []
+    assert take(subject) == []
+    assert counts(subject) == (0, 1, 0, 0)
+    assert subject.wait(subject.outbox.next_due()) == pytest.approx(60.0, abs=30)
+    subject.pass_time(100.0)
+    assert subject.wait(subject.outbox.next_due()) == pytest.approx(-40.0, abs=30)
+    [message] = take(subject)
+    [back] = message.recipients
+    assert (back.id, back.address, back.attempts, back.delay_warned) == (to.id, to.address, 1, True)
+    record(subject, again(back, 0.0))
+    assert take(subject)[0].recipients[0].delay_warned  # a warning once sent stays sent
+
+
+def test_an_attempt_that_reached_no_hop_is_not_counted(subject: Subject) -> None:
+    to, _ = leased(subject).recipients
+    record(subject, again(to, 0.0, burns=False))
+    assert take(subject)[0].recipients[0].attempts == 0
+
+
+def test_next_due_is_none_when_nobody_waits(subject: Subject) -> None:
+    assert subject.wait(subject.outbox.next_due()) is None
+    leased(subject)
+    assert subject.wait(subject.outbox.next_due()) is None
+
+
+def test_the_body_goes_with_the_last_recipient(subject: Subject) -> None:
+    body = Spooled("0000000000000001", 70_000)
+    to, blind = leased(subject, new(body=body)).recipients
+    assert record(subject, delivered(to)) == []
+    assert record(subject, failed(blind)) == [body]
+    assert counts(subject) == (0, 0, 0, 0)
+    assert take(subject) == []
+
+
+def test_both_in_one_record_drop_the_body_once(subject: Subject) -> None:
+    body = Spooled("0000000000000001", 70_000)
+    message = leased(subject, new(body=body))
+    assert record(subject, *map(delivered, message.recipients)) == [body]
+
+
+def test_reports_are_queued_with_the_outcome_they_are_about(subject: Subject) -> None:
+    to, blind = leased(subject).recipients
+    report = NewMessage("0000000000000009", "", Envelope(""), b"\r\n", Inline(b"sorry"), (NewRecipient("me@example.com", Field.TO),))
+    record(subject, failed(to), delivered(blind), reports=[report])
+    [message] = take(subject)
+    assert (message.id, message.envelope.sender, message.account_id) == ("0000000000000009", "", "")
+
+
+def test_released_ones_are_due_at_once_and_uncounted(subject: Subject) -> None:
+    message = leased(subject)
+    subject.wait(subject.outbox.release(message.recipients))
+    [back] = take(subject)
+    assert back.recipients == message.recipients
+
+
+def test_a_late_outcome_changes_nothing(subject: Subject) -> None:
+    to, blind = leased(subject).recipients
+    record(subject, again(to, 3600.0), delivered(blind))
+    report = new("0000000000000009")
+    assert record(subject, delivered(to), failed(blind), reports=[report]) == []
+    assert counts(subject) == (0, 1, 0, 0)
+    assert take(subject) == []  # no report either
+
+
+def test_a_deleted_recipient_is_no_longer_ours_and_stays_deleted(subject: Subject) -> None:
+    to, blind = leased(subject).recipients
+    assert subject.wait(subject.outbox.still_ours([to, blind])) == [to, blind]
+    subject.delete(to.id)
+    assert subject.wait(subject.outbox.still_ours([to, blind])) == [blind]
+    record(subject, again(to, 0.0), again(blind, 0.0))
+    assert [m.recipients[0].id for m in take(subject)] == [blind.id]
+
+
+Step = tuple[str, int]
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "add leased", "take", "deliver", "retry", "release", "fail"]), st.integers(0, 5)), max_size=25)
+
+
+def lose_nobody(subject: Subject, steps: Sequence[Step]) -> None:
+    """Whatever the order of events, each recipient is waiting, ours, or finished; and is finished once."""
+    waiting: set[int] = set()
+    ours: dict[int, Recipient] = {}
+    finished: list[int] = []
+    accepted = 0
+
+    def hold(message: QueuedMessage) -> None:
+        for one in message.recipients:
+            assert one.id not in ours
+            assert one.id not in finished
+            ours[one.id] = one
+
+    for number, (step, n) in enumerate(steps):
+        some = list(ours.values())[: n + 1]
+        if step.startswith("add"):
+            hold(subject.wait(subject.outbox.add(new(f"{number:016}"), lease=step == "add leased")))
+            accepted += 2
+        elif step == "take":
+            for message in take(subject, n):
+                hold(message)
+        elif step == "release":
+            subject.wait(subject.outbox.release(some))
+        elif step in ("deliver", "fail"):
+            record(subject, *map(delivered if step == "deliver" else failed, some))
+            finished += [one.id for one in some]
+        elif step == "retry":
+            record(subject, *(again(one, 0.0) for one in some))
+        if not step.startswith(("add", "take")):
+            for one in some:
+                del ours[one.id]
+        waiting_, deferred, active, held = counts(subject)
+        assert active == len(ours)
+        assert waiting_ + deferred + active + held + len(finished) == accepted
+    waiting |= {one.id for message in take(subject, 1000) for one in message.recipients}
+    assert len(waiting | ours.keys() | set(finished)) == accepted
+    assert len(waiting) + len(ours) + len(finished) == accepted
+
+
+@given(STEPS)
+@settings(max_examples=100)
+def test_nobody_is_lost_by_the_fake(steps: list[Step]) -> None:
+    lose_nobody(FakeSubject(), steps)
+
+
+@given(STEPS)
+@settings(max_examples=25)
+def test_nobody_is_lost_by_the_store(steps: list[Step]) -> None:
+    with TemporaryDirectory() as folder, sql_subject(Path(folder)) as subject:
+        lose_nobody(subject, steps)

@@ -1,0 +1,236 @@
+"""The spool's files: modes, order of syncs, disk faults, orphans. Reading and writing: tests/contract/test_bodies.py."""
+
+import errno
+import os
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from gateway.errors import ConfigError, StorageFull, Unavailable
+from gateway.queue.model import Spooled
+from gateway.queue.ports import BodyWriter
+from gateway.queue.spool import Spool, unlink
+from tests.pump import Pump
+
+T = TypeVar("T")
+NAME = "00000000000000zY"
+DAY = 86_400.0
+
+
+@pytest.fixture
+def pump() -> Pump:
+    return Pump()
+
+
+@pytest.fixture
+def spool(tmp_path: Path, pump: Pump) -> Iterator[Spool]:
+    pool = ThreadPool(1, 4)
+
+    def run(function: Callable[..., T], /, *arguments: Any) -> Deferred[T]:
+        return deferToThreadPool(pump, pool, function, *arguments)
+
+    spool = Spool(tmp_path / "spool", run)
+    spool.prepare()
+    pool.start()
+    yield spool
+    pool.stop()
+
+
+def begun(pump: Pump, spool: Spool, data: bytes = b"data", name: str = NAME) -> BodyWriter:
+    writer = pump.result(spool.create(name))
+    pump.result(writer.write(data))
+    return writer
+
+
+def files(spool: Spool) -> list[str]:
+    return sorted(str(path.relative_to(spool.folder)) for path in spool.folder.rglob("*") if path.is_file())
+
+
+def test_a_body_grows_in_tmp_and_ends_under_its_name_for_the_owner_alone(pump: Pump, spool: Spool) -> None:
+    writer = begun(pump, spool)
+    assert files(spool) == [f"tmp/{NAME}"]
+    assert pump.result(writer.finish()) == Spooled(NAME, 4)
+    assert files(spool) == [f"zY/{NAME}"]
+    assert (spool.folder / "zY" / NAME).stat().st_mode & 0o777 == 0o600
+    assert {path.stat().st_mode & 0o777 for path in (spool.folder, spool.folder / "tmp", spool.folder / "zY")} == {0o700}
+
+
+def test_all_is_synced_before_it_has_its_name(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        events.append("sync " + os.readlink(f"/proc/self/fd/{descriptor}").removeprefix(str(spool.folder)))
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        events.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    pump.result(begun(pump, spool).finish())
+    assert events == [f"sync /tmp/{NAME}", "sync ", "rename", "sync /zY"]
+    events.clear()
+    pump.result(begun(pump, spool, name="00000000000001zY").finish())
+    assert events == ["sync /tmp/00000000000001zY", "rename", "sync /zY"]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, StorageFull),
+        (errno.EDQUOT, StorageFull),
+        (errno.EIO, Unavailable),
+        (errno.EROFS, Unavailable),
+        (errno.EMFILE, Unavailable),
+    ],
+)
+@pytest.mark.parametrize("call", ["open", "write", "fsync"])
+def test_what_the_disk_says_is_sorted(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type[Unavailable]
+) -> None:
+    async def accept() -> None:
+        writer = await spool.create(NAME)
+        try:
+            await writer.write(b"data")
+            await writer.finish()
+        finally:
+            await writer.discard()
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        assert type(pump.failure(accept())) is kind
+    assert files(spool) == []
+
+
+def test_a_failed_sync_is_not_tried_again_and_the_file_goes(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, calls = os.fsync, []
+
+    def fail_for_the_folder(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 3:  # the file, the spool, and now the folder that has the new name
+            raise OSError(errno.EIO, "I/O error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_the_folder)
+    writer = begun(pump, spool)
+    assert isinstance(pump.failure(writer.finish()), Unavailable)
+    pump.result(writer.discard())
+    assert len(calls) == 3
+    assert files(spool) == []
+
+
+def test_a_partial_write_goes_on(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
+    pump.result(begun(pump, spool, b"0123456789").finish())
+    assert (spool.folder / "zY" / NAME).read_bytes() == b"0123456789"
+
+
+def test_discard_waits_for_the_write_that_its_caller_gave_up(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = begun(pump, spool)
+    gate: queue.SimpleQueue[None] = queue.SimpleQueue()
+    order: list[str] = []
+    write, close = os.write, os.close
+
+    def slow(descriptor: int, data: bytes) -> int:
+        gate.get(timeout=20)
+        order.append("written")
+        return write(descriptor, data)
+
+    def noted(descriptor: int) -> None:
+        order.append("closed")
+        close(descriptor)
+
+    monkeypatch.setattr(os, "write", slow)
+    monkeypatch.setattr(os, "close", noted)
+    writing = ensureDeferred(writer.write(b"more"))  # type: ignore[arg-type]
+    writing.cancel()
+    assert isinstance(pump.failure(writing), CancelledError)
+    discarding = ensureDeferred(writer.discard())  # type: ignore[arg-type]
+    gate.put(None)
+    pump.result(discarding)
+    assert order == ["written", "closed"]
+    assert files(spool) == []
+
+
+def test_a_descriptor_that_nobody_waits_for_is_closed(pump: Pump, spool: Spool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    creating = ensureDeferred(spool.create(NAME))
+    creating.cancel()
+    assert isinstance(pump.failure(creating), CancelledError)
+    pump.until(lambda: (spool.folder / "tmp" / NAME).exists())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_nothing_can_be_written_after_the_end(pump: Pump, spool: Spool) -> None:
+    writer = begun(pump, spool)
+    pump.result(writer.finish())
+    assert isinstance(pump.failure(writer.write(b"more")), Unavailable)
+    assert (spool.folder / "zY" / NAME).read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "a/../../../b", "0000000000000.01", "x" * 65, "0000000\n", "tmp"])
+def test_other_names_than_queue_ids_are_refused(pump: Pump, spool: Spool, name: str) -> None:
+    assert isinstance(pump.failure(spool.create(name)), ValueError)
+    assert isinstance(pump.failure(spool.open(Spooled(name, 1))), ValueError)
+    with pytest.raises(ValueError):
+        unlink(spool.folder, name)
+
+
+def _aged(path: Path, age: float) -> None:
+    when = path.stat().st_mtime - age
+    os.utime(path, (when, when))
+
+
+def test_orphans_are_swept_when_old_and_named_by_no_row(pump: Pump, spool: Spool) -> None:
+    for name in ("oldorphan1", "oldneeded1", "neworphan1"):
+        pump.result(begun(pump, spool, name=name).finish())
+    begun(pump, spool, name="oldgrowing")
+    for name in ("n1/oldorphan1", "d1/oldneeded1", "tmp/oldgrowing"):
+        path = next(spool.folder.rglob(name.rpartition("/")[2]))
+        _aged(path, DAY + 100)
+    asked: list[str] = []
+
+    async def live(names: list[str]) -> set[str]:
+        asked.extend(names)
+        return {"oldneeded1"}
+
+    assert pump.result(spool.sweep_orphans(live, DAY)) == 2
+    assert sorted(asked) == ["oldgrowing", "oldneeded1", "oldorphan1"]
+    assert [Path(name).name for name in files(spool)] == ["neworphan1", "oldneeded1"]
+
+
+def test_no_orphan_is_swept_while_the_store_is_away(pump: Pump, spool: Spool) -> None:
+    pump.result(begun(pump, spool).finish())
+    _aged(spool.folder / "zY" / NAME, 2 * DAY)
+
+    async def live(names: list[str]) -> set[str]:
+        raise Unavailable("away")
+
+    assert isinstance(pump.failure(spool.sweep_orphans(live, DAY)), Unavailable)
+    assert files(spool) == [f"zY/{NAME}"]
+
+
+def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "spool").touch()
+
+    def run(function: Callable[..., T], /, *arguments: Any) -> Deferred[T]:
+        raise AssertionError
+
+    with pytest.raises(ConfigError, match=r"server.state_dir: cannot make .*spool: "):
+        Spool(tmp_path / "spool", run).prepare()

@@ -1,0 +1,139 @@
+"""What is SqlOutbox's own: leases of earlier lives, what stays of a finished message, sweeping. The rest: tests/contract."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from gateway.queue.model import Envelope, Field, Inline, NewMessage, NewRecipient, Outcome, Recipient, Record, Result, Spooled, State
+from gateway.store.database import Database
+from gateway.store.outbox import SqlOutbox
+from gateway.store.schema import attempt, message, recipient
+from tests.pump import Pump
+from tests.stores import running, store_url
+
+
+@pytest.fixture
+def pump() -> Pump:
+    return Pump()
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return store_url(tmp_path)
+
+
+@pytest.fixture
+def database(url: str, pump: Pump) -> Iterator[Database]:
+    with running(url, pump) as database:
+        yield database
+
+
+@pytest.fixture
+def outbox(database: Database, pump: Pump) -> SqlOutbox:
+    return registered(database, pump)
+
+
+def registered(database: Database, pump: Pump) -> SqlOutbox:
+    outbox = SqlOutbox(database, "host:1")
+    pump.result(outbox.register())
+    return outbox
+
+
+def new(id_: str = "0000000000000001", *, spooled: bool = False, to: str = "you@Example.NET") -> NewMessage:
+    body = Spooled(id_, 70_000) if spooled else Inline(b"Hello\r\n")
+    return NewMessage(id_, "7", Envelope("me@example.com"), b"A: b\r\n\r\n", body, (NewRecipient(to, Field.TO),))
+
+
+def done(one: Recipient, *, burns: bool = True) -> Record:
+    return Record(Outcome(one, Result.DELIVERED, 250, "2.0.0", "ok", "hop:25", "mx", burns_attempt=burns), State.DELIVERED)
+
+
+def rows(database: Database, pump: Pump, query: Any) -> list[dict[str, Any]]:
+    return pump.result(database.read(lambda connection: [dict(row._mapping) for row in connection.execute(query)]))
+
+
+def change(database: Database, pump: Pump, sql: str) -> None:
+    pump.result(database.write(lambda connection: connection.execute(text(sql)) and None))
+
+
+def test_a_new_life_frees_the_leases_of_the_one_before(url: str, database: Database, outbox: SqlOutbox, pump: Pump) -> None:
+    before = pump.result(outbox.add(new(), lease=True))
+    later = registered(database, pump)
+    [taken] = pump.result(later.take(10))
+    assert taken.recipients == before.recipients
+    assert pump.result(outbox.still_ours(before.recipients)) == []
+    assert pump.result(outbox.record([done(before.recipients[0])], [])) == []
+    assert pump.result(later.still_ours(taken.recipients)) == list(taken.recipients)
+    pump.result(outbox.release(before.recipients))
+    assert pump.result(later.still_ours(taken.recipients)) == list(taken.recipients)
+
+
+def test_what_a_finished_message_leaves(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
+    added = pump.result(outbox.add(new(), lease=True))
+    pump.result(outbox.record([done(added.recipients[0])], []))
+    [row] = rows(database, pump, select(message))
+    assert (row["sender"], row["header"], row["body"], row["body_size"]) == ("me@example.com", b"A: b\r\n\r\n", None, 7)
+    assert row["finished"] >= row["accepted"] > 1.7e9
+    [row] = rows(database, pump, select(recipient))
+    assert (row["state"], row["attempts"], row["code"], row["text"], row["domain"]) == ("delivered", 1, 250, "ok", "example.net")
+    [row] = rows(database, pump, select(attempt))
+    assert (row["result"], row["code"], row["enhanced"], row["hop"], row["remote"]) == ("delivered", 250, "2.0.0", "hop:25", "mx")
+
+
+def test_an_attempt_that_burned_nothing_leaves_its_words_only(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
+    [one] = pump.result(outbox.add(new(), lease=True)).recipients
+    outcome = Outcome(one, Result.RETRY, 0, "", "no hop answers", "hop:25", burns_attempt=False)
+    pump.result(outbox.record([Record(outcome, State.QUEUED, 60.0)], []))
+    assert rows(database, pump, select(attempt)) == []
+    [row] = rows(database, pump, select(recipient))
+    assert (row["text"], row["attempts"], row["process"]) == ("no hop answers", 0, None)
+
+
+def test_an_idn_domain_is_kept_in_its_ascii_form(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
+    pump.result(outbox.add(new(to="a@Bücher.example"), lease=False))
+    [row] = rows(database, pump, select(recipient))
+    assert (row["address"], row["domain"]) == ("a@Bücher.example", "xn--bcher-kva.example")
+
+
+def test_sweeping_takes_old_finished_ones_in_steps(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
+    for n in range(5):
+        added = pump.result(outbox.add(new(f"000000000000000{n}"), lease=True))
+        if n < 4:
+            pump.result(outbox.record([done(added.recipients[0])], []))
+    change(database, pump, "UPDATE message SET finished = finished - 1000 WHERE id <= '0000000000000002'")
+    assert pump.result(outbox.sweep(900.0, 2)) == 2
+    assert pump.result(outbox.sweep(900.0, 2)) == 1
+    assert pump.result(outbox.sweep(900.0, 2)) == 0
+    left = {"0000000000000003", "0000000000000004"}
+    assert {row["id"] for row in rows(database, pump, select(message.c.id))} == left
+    assert {row["message_id"] for row in rows(database, pump, select(recipient.c.message_id))} == left
+    assert len(rows(database, pump, select(attempt))) == 1
+
+
+def test_live_bodies_are_those_that_somebody_waits_for(outbox: SqlOutbox, pump: Pump) -> None:
+    pump.result(outbox.add(new("0000000000000001", spooled=True), lease=True))
+    finished = pump.result(outbox.add(new("0000000000000002", spooled=True), lease=True))
+    pump.result(outbox.record([done(finished.recipients[0])], []))
+    names = [f"000000000000000{n}" for n in range(4)]
+    assert pump.result(outbox.live_bodies(names)) == {"0000000000000001"}
+    assert pump.result(outbox.live_bodies([])) == set()
+
+
+def test_the_due_and_the_unfinished_are_found_by_index(database: Database, pump: Pump) -> None:
+    """SQLite takes a partial index only when it can prove its condition: a bound value would read all rows."""
+    from gateway.store.outbox import _COUNTS, _DUE, _NEXT_DUE
+
+    def plan(connection: Any) -> list[str]:
+        details = []
+        for query in (_DUE.params(rows=10), _NEXT_DUE, _COUNTS):
+            compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
+            values = tuple(compiled.params[name] for name in compiled.positiontup or ())
+            details += [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
+        return details
+
+    details = pump.result(database.read(plan))
+    assert sum("USING INDEX recipient_due" in one or "COVERING INDEX recipient_due" in one for one in details) == 2, details
+    assert sum("INDEX recipient_unfinished" in one for one in details) == 1, details
