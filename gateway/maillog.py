@@ -73,7 +73,7 @@ def outcome(result: str, *, retry_in: int | None = None, **facts: str | int) -> 
     """What became of one recipient, who is named by its number: `queue show` has the address and the class."""
     if retry_in is not None:
         facts["retry_in"] = retry_in
-    log.info(result, **facts)
+    (log.debug if result == "unreachable" else log.info)(result, **facts)  # `hop_down` has said it once for all
 
 
 def store_unavailable(doing: str, reason: str) -> None:

@@ -57,7 +57,17 @@ class FakeOutbox:
 
     async def take(self, limit: int) -> list[QueuedMessage]:
         self._check()
-        due = sorted((row for row in self._free() if row.due <= self.now), key=lambda row: (row.due, row.recipient.id))
+        return self._lease([row for row in self._free() if row.due <= self.now], limit)
+
+    async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
+        self._check()
+        due = [row for row in self._free() if row.due <= self.now]
+        ages = {row.recipient.id: self.now - self.accepted[row.message_id] for row in due}
+        late = [row for row in due if ages[row.recipient.id] >= (give_up if row.recipient.delay_warned else warn_after)]
+        return self._lease([row for row in due if row.message_id in {other.message_id for other in late}], limit)
+
+    def _lease(self, due: list[FakeRow], limit: int) -> list[QueuedMessage]:
+        due.sort(key=lambda row: (row.due, row.recipient.id))
         taken = []
         for message_id in list(dict.fromkeys(row.message_id for row in due))[:limit]:
             rows = sorted((row for row in due if row.message_id == message_id), key=lambda row: row.recipient.id)
@@ -198,5 +208,3 @@ class _FakeReader:
 
     def close(self) -> None:
         self._data = b""
-
-

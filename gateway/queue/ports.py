@@ -65,6 +65,10 @@ class Outbox(Protocol):
         """Lease due recipients of at most `limit` messages, oldest first, and read them."""
         ...
 
+    def overdue(self, limit: int, *, warn_after: float, give_up: float) -> Awaitable[list[QueuedMessage]]:
+        """As `take`, but only messages whose sender has to hear: one not warned after `warn_after` seconds, or given up."""
+        ...
+
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Awaitable[list[Spooled]]:
         """Write down outcomes, release their leases and queue the reports, in one transaction.
 
@@ -96,4 +100,8 @@ class Relay(Protocol):
 
         Raises Unavailable only when the body cannot be read: nothing was sent then.
         """
+        ...
+
+    def capacity(self) -> int:
+        """How many messages make sense now: none while every next hop rests, one to ask one of them again, else many."""
         ...

@@ -37,7 +37,8 @@ WINDOW_MESSAGES = 500
 MOST_AT_ONCE = 100  # messages in one look for due mail
 WINDOW_OCTETS = 64 * 1024 * 1024  # of headers and inline bodies in memory
 POLL = 1.0  # seconds between two looks for due mail, for what other processes and operators change
-UNREACHABLE = (5.0, 900.0)  # seconds: the shortest and the longest pause while no hop can be reached
+OVERDUE_EVERY = 15.0  # seconds between two looks for senders to warn while no hop can be reached
+UNREACHABLE_PAUSE = 5.0  # seconds until a recipient may be tried again that no hop could be reached for
 STORE_PAUSE = 1.0  # seconds before outcomes that the store refused are offered again
 
 
@@ -57,6 +58,7 @@ class Runner:
         self._messages = self._octets = 0  # under way
         self._store_refuses = False  # outcomes wait for the store: take nothing new meanwhile
         self._tasks: set[Deferred[None]] = set()
+        self._overdue_at = 0.0  # when to look for overdue mail again
         self._next_poll: Any = None  # the IDelayedCall
         self._stopping = False
 
@@ -65,7 +67,7 @@ class Runner:
     async def accept(self, message: NewMessage) -> None:
         """Queue a message; it is on its way when this returns, if there is room. See submission.Acceptance."""
         octets = _in_memory(message)
-        if not self._has_room(octets):
+        if not self._has_room(octets) or self.relay.capacity() <= 1:
             await self._outbox.add(message, lease=False)
             return
         self._enter(octets)
@@ -123,22 +125,28 @@ class Runner:
         """Take what is due, as far as there is room and the relay can do with it; look again at once if there is more."""
         again = POLL
         try:
-            if self._has_room(0) and await self._is_due():
-                room = min(MOST_AT_ONCE, WINDOW_MESSAGES - self._messages)
-                taken = await self._outbox.take(room)
-                for message in taken:
-                    self._enter(_in_memory(message))
-                    self._spawn(self._deliver(message, _in_memory(message)))
-                again = 0.0 if len(taken) == room else POLL
+            room = min(MOST_AT_ONCE, WINDOW_MESSAGES - self._messages, self.relay.capacity())
+            taken = await self._take(room) if self._has_room(0) else []
+            for message in taken:
+                self._enter(_in_memory(message))
+                self._spawn(self._deliver(message, _in_memory(message)))
+            again = 0.0 if len(taken) == room > 1 else POLL
         except Unavailable as away:
             maillog.store_unavailable("reading the queue", str(away))
         finally:
             self._poll_in(again)
 
-    async def _is_due(self) -> bool:
-        """A look that takes no lock, so that an idle queue holds up no writer."""
-        due = await self._outbox.next_due()
-        return due is not None and due <= 0
+    async def _take(self, room: int) -> list[QueuedMessage]:
+        """What is due; while all hops rest, only that whose sender has to hear of it now."""
+        if room > 0:
+            due = await self._outbox.next_due()  # takes no lock: an idle queue holds up no writer
+            return await self._outbox.take(room) if due is not None and due <= 0 else []
+        now = self._clock.seconds()
+        if now < self._overdue_at:
+            return []
+        self._overdue_at = now + OVERDUE_EVERY
+        warn_after = self.schedule.delay_warning or self.schedule.give_up
+        return await self._outbox.overdue(MOST_AT_ONCE, warn_after=warn_after, give_up=self.schedule.give_up)
 
     # Delivering
 
@@ -171,7 +179,7 @@ class Runner:
         if pause is None:
             return Record(outcome, State.FAILED)
         if not outcome.burns_attempt:
-            pause = min(pause, _unreachable_pause(age))
+            pause = min(pause, UNREACHABLE_PAUSE)
         warned = outcome.recipient.delay_warned
         return Record(outcome, State.QUEUED, pause, self.schedule.delay_due(age, warned))
 
@@ -235,7 +243,7 @@ def _in_memory(message: NewMessage | QueuedMessage) -> int:
 def _log(message: QueuedMessage, record: Record) -> None:
     outcome, recipient = record.outcome, record.outcome.recipient
     maillog.outcome(
-        "retry" if record.state is State.QUEUED else record.state.value,
+        _counted(record),
         queue_id=message.id,
         account=message.account_id,
         recipient=recipient.id,
@@ -245,12 +253,6 @@ def _log(message: QueuedMessage, record: Record) -> None:
         text=maillog.peer_text(outcome.text),
         retry_in=round(record.delay) if record.state is State.QUEUED else None,
     )
-
-
-def _unreachable_pause(age: float) -> float:
-    """A tenth of the message's age: a short outage is over at once, a long one does not keep the whole queue turning."""
-    shortest, longest = UNREACHABLE
-    return min(longest, max(shortest, age / 10))
 
 
 def _counted(record: Record) -> str:

@@ -15,6 +15,8 @@ from gateway.relay import route
 from gateway.relay.hop import Hop, HopDown
 from gateway.smtp.reply_reader import MAX_TEXT
 
+MANY = 1_000_000  # messages: no limit of ours
+
 
 class NextHops:
     """`hops` in the order of preference, at least one; `clock` is an IReactorTime."""
@@ -33,6 +35,12 @@ class NextHops:
             if outcomes is not None:
                 return outcomes
         return self._unreachable(recipients)
+
+    def capacity(self) -> int:
+        """As `Relay.capacity`."""
+        if any(health.good for health in self._health):
+            return MANY
+        return int(any(route.may_try(health, self._clock.seconds()) for health in self._health))
 
     async def close(self) -> None:
         """Let go of all connections at rest."""

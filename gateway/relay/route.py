@@ -1,13 +1,13 @@
 """When a next hop that failed is asked again: pure rules.
 
 A hop in good health takes any number of attempts at once. One that failed rests, 1 s at first and twice as long
-after each further failure up to a minute; then a single attempt, the probe, finds out for all the others.
+after each further failure up to half a minute; then a single attempt, the probe, finds out for all the others.
 """
 
 from dataclasses import dataclass, replace
 
 FIRST_REST = 1.0  # seconds
-LONGEST_REST = 60.0
+LONGEST_REST = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,10 +148,10 @@ def _give(result: Deferred[LoginRow | None], rows: list[LoginRow]) -> None:
         result.callback(rows[0] if rows else None)
 
 
-def _own(failure: Failure) -> Exception:
+def _own(failure: Failure) -> BaseException:
     """An exception for one of many callers: a shared instance would gather all their tracebacks."""
     error = failure.value
-    return Unavailable(*error.args) if isinstance(error, Unavailable) else RuntimeError(f"login table: {type(error).__name__}")
+    return Unavailable(*error.args) if isinstance(error, Unavailable) else error
 
 
 def _address_key(text: object) -> str:

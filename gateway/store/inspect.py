@@ -93,8 +93,9 @@ def _index(connection: Connection, inspector: Inspector, accounts: Accounts) -> 
 def _sqlite_searches(connection: Connection, accounts: Accounts) -> bool:
     """Whether SQLite's plan for our own query is a search rather than a scan."""
     query = LoginTable(accounts, "sqlite").by_login.params(logins=["a@b"])
-    sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
-    return all("SCAN" not in row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}"))
+    sql = query.compile(connection, compile_kwargs={"render_postcompile": True})
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", ("a@b",))
+    return all("SCAN" not in row[-1] for row in plan)
 
 
 def _has_index(inspector: Inspector, accounts: Accounts, *, lowered: bool) -> bool:

@@ -4,10 +4,10 @@ A lease is the number of a row in `process`, kept in the recipient's row. Each s
 its WHERE, so an outcome that comes after the lease is gone (deleted by an operator, taken by another) changes nothing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, or_, select, true, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, func, insert, not_, or_, select, true, update
 from twisted.internet.defer import Deferred
 
 from gateway import address, maillog
@@ -40,6 +40,18 @@ _DUE = (
     .where(due_rows, recipient.c.next_attempt <= now())
     .order_by(recipient.c.next_attempt, recipient.c.id)
     .limit(bindparam("rows"))
+)
+_OVERDUE = (
+    _DUE.with_only_columns(recipient.c.message_id)
+    .order_by(None)
+    .join(message, message.c.id == recipient.c.message_id)
+    .where(
+        or_(
+            message.c.accepted <= now() - bindparam("give_up"),
+            and_(not_(recipient.c.delay_warned), message.c.accepted <= now() - bindparam("warn_after")),
+        )
+    )
+    .order_by(message.c.accepted)
 )
 _LEASE = (
     update(recipient)
@@ -139,7 +151,13 @@ class SqlOutbox:
         return self._database.write(lambda connection: _insert(connection, new, us))
 
     def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
-        return self._database.write(lambda connection: _take(connection, limit, self._process))
+        return self._database.write(lambda connection: _lease(connection, _chosen(connection, _DUE, {}, limit), self._process))
+
+    async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
+        """See the port. It reads the whole queue, so it looks in a reader's thread and only leases in the writer's."""
+        ages = {"warn_after": warn_after, "give_up": give_up}
+        found = await self._database.read(lambda connection: _chosen(connection, _OVERDUE, ages, limit))
+        return await self._database.write(lambda connection: _lease(connection, found, self._process)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
         return self._database.write(lambda connection: _record(connection, self._process, records, reports))
@@ -229,16 +247,20 @@ def _domain(text: str) -> str:
         return ""
 
 
-def _take(connection: Connection, limit: int, us: int) -> list[QueuedMessage]:
-    due = connection.execute(_DUE, {"rows": limit * _ROWS_A_MESSAGE}).scalars()
-    order = list(dict.fromkeys(due))[:limit]
-    if not order:
-        return []
+def _chosen(connection: Connection, rows: Select[Any], ages: Mapping[str, float], limit: int) -> list[str]:
+    """The messages of the chosen recipients, in their order, at most `limit`."""
+    ids = connection.execute(rows, {"rows": limit * _ROWS_A_MESSAGE, **ages}).scalars()
+    return list(dict.fromkeys(ids))[:limit]
+
+
+def _lease(connection: Connection, order: Sequence[str], us: int) -> list[QueuedMessage]:
+    """Lease what is due of these messages, and read it."""
     leased: dict[str, list[Row[Any]]] = {}
-    for row in connection.execute(_LEASE, {"messages": order, "us": us}):
-        leased.setdefault(row.message_id, []).append(row)
-    messages = {row.id: row for row in connection.execute(_MESSAGES, {"messages": order})}
-    return [_queued(messages[id_], leased[id_]) for id_ in order]
+    if order:
+        for row in connection.execute(_LEASE, {"messages": order, "us": us}):
+            leased.setdefault(row.message_id, []).append(row)
+    messages = {row.id: row for row in connection.execute(_MESSAGES, {"messages": list(leased)})} if leased else {}
+    return [_queued(messages[id_], leased[id_]) for id_ in order if id_ in leased]
 
 
 def _queued(row: Row[Any], recipients: Iterable[Row[Any]]) -> QueuedMessage:

@@ -217,6 +217,21 @@ def test_an_attempt_that_reached_no_hop_is_not_counted(subject: Subject) -> None
     assert take(subject)[0].recipients[0].attempts == 0
 
 
+def test_overdue_takes_only_messages_whose_sender_has_to_hear(subject: Subject) -> None:
+    def overdue() -> list[str]:
+        return [m.id[-1] for m in subject.wait(subject.outbox.overdue(10, warn_after=1000.0, give_up=5000.0))]
+
+    leased(subject, new("0000000000000001"))
+    record(subject, *(again(r, 0.0, warned=True) for r in leased(subject, new("0000000000000002")).recipients))
+    record(subject, *(again(r, 0.0) for r in leased(subject, new("0000000000000003")).recipients))
+    assert overdue() == []
+    subject.pass_time(2000.0)
+    assert overdue() == ["3"]  # of the others, one is ours and one warned
+    assert overdue() == []
+    subject.pass_time(4000.0)
+    assert overdue() == ["2"]
+
+
 def test_next_due_is_none_when_nobody_waits(subject: Subject) -> None:
     assert subject.wait(subject.outbox.next_due()) is None
     leased(subject)
@@ -240,7 +255,9 @@ def test_both_in_one_record_drop_the_body_once(subject: Subject) -> None:
 
 def test_reports_are_queued_with_the_outcome_they_are_about(subject: Subject) -> None:
     to, blind = leased(subject).recipients
-    report = NewMessage("0000000000000009", "", Envelope(""), b"\r\n", Inline(b"sorry"), (NewRecipient("me@example.com", Field.TO),))
+    report = NewMessage(
+        "0000000000000009", "", Envelope(""), b"\r\n", Inline(b"sorry"), (NewRecipient("me@example.com", Field.TO),)
+    )
     record(subject, failed(to), delivered(blind), reports=[report])
     [message] = take(subject)
     assert (message.id, message.envelope.sender, message.account_id) == ("0000000000000009", "", "")
@@ -272,7 +289,10 @@ def test_a_deleted_recipient_is_no_longer_ours_and_stays_deleted(subject: Subjec
 
 
 Step = tuple[str, int]
-STEPS = st.lists(st.tuples(st.sampled_from(["add", "add leased", "take", "deliver", "retry", "release", "fail"]), st.integers(0, 5)), max_size=25)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["add", "add leased", "take", "deliver", "retry", "release", "fail"]), st.integers(0, 5)),
+    max_size=25,
+)
 
 
 def lose_nobody(subject: Subject, steps: Sequence[Step]) -> None:

@@ -113,9 +113,7 @@ def test_what_the_disk_says_is_sorted(
     assert files(spool) == []
 
 
-def test_a_failed_sync_is_not_tried_again_and_the_file_goes(
-    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_sync_is_not_tried_again_and_the_file_goes(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync, calls = os.fsync, []
 
     def fail_for_the_folder(descriptor: int) -> None:
@@ -139,9 +137,7 @@ def test_a_partial_write_goes_on(pump: Pump, spool: Spool, monkeypatch: pytest.M
     assert (spool.folder / "zY" / NAME).read_bytes() == b"0123456789"
 
 
-def test_discard_waits_for_the_write_that_its_caller_gave_up(
-    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = begun(pump, spool)
     gate: queue.SimpleQueue[None] = queue.SimpleQueue()
     order: list[str] = []
@@ -201,9 +197,8 @@ def test_orphans_are_swept_when_old_and_named_by_no_row(pump: Pump, spool: Spool
     for name in ("oldorphan1", "oldneeded1", "neworphan1"):
         pump.result(begun(pump, spool, name=name).finish())
     begun(pump, spool, name="oldgrowing")
-    for name in ("n1/oldorphan1", "d1/oldneeded1", "tmp/oldgrowing"):
-        path = next(spool.folder.rglob(name.rpartition("/")[2]))
-        _aged(path, DAY + 100)
+    for name in ("oldorphan1", "oldneeded1", "oldgrowing"):
+        _aged(next(spool.folder.rglob(name)), DAY + 100)
     asked: list[str] = []
 
     async def live(names: list[str]) -> set[str]:
@@ -212,7 +207,7 @@ def test_orphans_are_swept_when_old_and_named_by_no_row(pump: Pump, spool: Spool
 
     assert pump.result(spool.sweep_orphans(live, DAY)) == 2
     assert sorted(asked) == ["oldgrowing", "oldneeded1", "oldorphan1"]
-    assert [Path(name).name for name in files(spool)] == ["neworphan1", "oldneeded1"]
+    assert {Path(name).name for name in files(spool)} == {"neworphan1", "oldneeded1"}
 
 
 def test_no_orphan_is_swept_while_the_store_is_away(pump: Pump, spool: Spool) -> None:

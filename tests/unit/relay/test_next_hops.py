@@ -125,3 +125,20 @@ def test_close_closes_all() -> None:
     told = [ToldHop("first"), ToldHop("second")]
     value_of(Deferred.fromCoroutine(NextHops(told, Clock()).close()))
     assert all(hop.closed for hop in told)
+
+
+def test_capacity_is_none_at_rest_one_for_the_probe_and_many_when_a_hop_is_well() -> None:
+    clock = Clock()
+    hop = ToldHop("only", down="refused")
+    hops = NextHops([hop], clock)
+    assert hops.capacity() > 1
+    value_of(send(hops))
+    assert hops.capacity() == 0
+    clock.advance(1)
+    assert hops.capacity() == 1
+    hop.slow = []
+    probe = send(hops)
+    assert hops.capacity() == 0  # one probe at a time
+    hop.slow[0].callback(hop.outcomes([]))
+    value_of(probe)
+    assert hops.capacity() > 1

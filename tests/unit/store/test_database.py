@@ -163,7 +163,9 @@ def test_a_commit_that_fails_fails_all_with_an_exception_of_their_own(database: 
     def owe(connection: Connection) -> None:
         connection.execute(text("PRAGMA defer_foreign_keys = ON"))
         connection.execute(
-            text("INSERT INTO attempt (recipient_id, at, result, code, enhanced, text, hop, remote) VALUES (99, 0, '', 0, '', '', '', '')")
+            text(
+                "INSERT INTO attempt (recipient_id, at, result, code, enhanced, text, hop, remote) VALUES (99, 0, '', 0, '', '', '', '')"
+            )
         )
 
     held, let_go = _held_up(database, pump)
@@ -214,9 +216,7 @@ def test_stopping_commits_what_waits_and_refuses_the_rest(url: str, pump: Pump, 
 
 
 def test_a_store_that_is_not_there_is_unavailable(pump: Pump, tmp_path: Path) -> None:
-    database = Database(
-        f"sqlite:///{tmp_path}/none.db", reactor=pump, metrics=Metrics(CollectorRegistry()), clock=lambda: 0.0
-    )
+    database = Database(f"sqlite:///{tmp_path}/none.db", reactor=pump, metrics=Metrics(CollectorRegistry()), clock=lambda: 0.0)
     database.start()
     assert isinstance(pump.failure(database.write(put(1))), Unavailable)
     assert isinstance(pump.failure(database.read(numbers)), Unavailable)

@@ -69,7 +69,9 @@ def test_a_store_that_is_behind_is_refused(tmp_path: Path) -> None:
     url = store_url(tmp_path)
     with opened(url, write=True) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    with pytest.raises(ConfigError, match=f"^store.url: the store is at 0000, this version needs {HEAD}; run `smtp-gateway store migrate`$"):
+    with pytest.raises(
+        ConfigError, match=f"^store.url: the store is at 0000, this version needs {HEAD}; run `smtp-gateway store migrate`$"
+    ):
         check_schema(url)
 
 

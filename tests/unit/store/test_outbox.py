@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
-from gateway.queue.model import Envelope, Field, Inline, NewMessage, NewRecipient, Outcome, Recipient, Record, Result, Spooled, State
+from gateway.queue.model import (
+    Envelope,
+    Field,
+    Inline,
+    NewMessage,
+    NewRecipient,
+    Outcome,
+    Recipient,
+    Record,
+    Result,
+    Spooled,
+    State,
+)
 from gateway.store.database import Database
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import attempt, message, recipient
@@ -78,9 +90,21 @@ def test_what_a_finished_message_leaves(database: Database, outbox: SqlOutbox, p
     assert (row["sender"], row["header"], row["body"], row["body_size"]) == ("me@example.com", b"A: b\r\n\r\n", None, 7)
     assert row["finished"] >= row["accepted"] > 1.7e9
     [row] = rows(database, pump, select(recipient))
-    assert (row["state"], row["attempts"], row["code"], row["text"], row["domain"]) == ("delivered", 1, 250, "ok", "example.net")
+    assert (row["state"], row["attempts"], row["code"], row["text"], row["domain"]) == (
+        "delivered",
+        1,
+        250,
+        "ok",
+        "example.net",
+    )
     [row] = rows(database, pump, select(attempt))
-    assert (row["result"], row["code"], row["enhanced"], row["hop"], row["remote"]) == ("delivered", 250, "2.0.0", "hop:25", "mx")
+    assert (row["result"], row["code"], row["enhanced"], row["hop"], row["remote"]) == (
+        "delivered",
+        250,
+        "2.0.0",
+        "hop:25",
+        "mx",
+    )
 
 
 def test_an_attempt_that_burned_nothing_leaves_its_words_only(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
