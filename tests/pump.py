@@ -28,9 +28,8 @@ class Pump(Clock):
 
     def result(self, awaitable: Awaitable[T]) -> T:
         """Run what the threads hand over until `awaitable` has its result; raises what it raises."""
-        deferred = _deferred(awaitable)
         box: list[Any] = []
-        deferred.addBoth(box.append)
+        deferred(awaitable).addBoth(box.append)
         while not box:
             self._calls.get(timeout=GIVE_UP)()
         if isinstance(box[0], Failure):
@@ -52,7 +51,8 @@ class Pump(Clock):
             self._calls.get(timeout=GIVE_UP)()
 
 
-def _deferred(awaitable: Awaitable[T]) -> Deferred[T]:
+def deferred(awaitable: Awaitable[T]) -> Deferred[T]:
+    """Start it, as Twisted would."""
     if isinstance(awaitable, Deferred):
         return awaitable
     return ensureDeferred(awaitable)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """A session on the network: moves octets between a transport and a `ServerSession`, and asks for decisions.
 
 Theory of operation. One coroutine a session (`_serve`) takes the session's events one at a time and awaits the
-decision on each; while it waits, what arrives is only stored, and past HELD octets the transport is told to
-stop reading. Replies are written when there is nothing left to read or a decision may take long, so the
+decision on each; while it waits, or while the peer does not take our replies, what arrives is only stored, and past
+HELD octets the transport is told to stop reading. Replies are written when there is nothing left to read or a decision may take long, so the
 replies to a pipelined group share a packet. A lost connection does not cancel a decision: what was begun for a
 message ends properly, and then the coroutine finds nobody there. Deadlines run only while we wait for the
 peer; a command has one for the whole of it, so that an octet a minute does not hold a place.
@@ -39,7 +39,7 @@ SIGN_IN_WAIT = 600.0  # a session that nobody has signed in to ends then, whatev
 SLOWEST = 4096  # octets a second: with ten minutes on top, a message may take no longer than that
 LINGER = 20.0  # for the peer to take our last words before the connection is cut
 
-_SLOW_EVENTS = (events.Authenticate, events.BodyEnd)
+_SLOW_EVENTS = (events.Authenticate, events.MailFrom, events.BodyEnd)  # before each, what is ready to be said is written
 
 
 @dataclass(slots=True)
@@ -92,7 +92,6 @@ class SubmissionFactory(Factory):
     def __init__(self, edge: Edge, listen: Listen) -> None:
         self.edge = edge
         self.listen = listen
-        self.label = listen.label
 
     def buildProtocol(self, addr: object) -> "SubmissionProtocol":
         return SubmissionProtocol(self.edge, self.listen)
@@ -140,8 +139,10 @@ class SubmissionProtocol(Protocol):
         ensureDeferred(self._serve())
 
     def dataReceived(self, data: bytes) -> None:
+        if self._ending:  # over TLS a peer can still talk while we close
+            return
         self._session.receive_data(data)
-        if self._wake is None and self._session.held > HELD and not self._deaf:
+        if self._session.held > HELD and (self._wake is None or self._choked) and not self._deaf:
             self._deaf = True
             self._tcp().pauseProducing()
         self._wake_up()
@@ -150,7 +151,9 @@ class SubmissionProtocol(Protocol):
         self._handshake = False
         self._peer.tls = self._tcp().getHandle().get_protocol_version_name()
         self._edge.metrics.tls_handshakes_total.labels(self._peer.tls, "ok").inc()
-        self._wait_for_peer()
+        if not self._ending:
+            self._deadline.clear()
+            self._wait_for_peer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._gone = True
@@ -245,11 +248,15 @@ class SubmissionProtocol(Protocol):
     async def _more(self) -> None:
         """Wait until the peer says or takes something."""
         self._wait_for_peer()
+        if not self._choked:
+            self._listen_again()
+        self._wake = Deferred()
+        await self._wake
+
+    def _listen_again(self) -> None:
         if self._deaf:
             self._deaf = False
             self._tcp().resumeProducing()
-        self._wake = Deferred()
-        await self._wake
 
     def _wake_up(self) -> None:
         if self._wake is not None:
@@ -306,6 +313,7 @@ class SubmissionProtocol(Protocol):
         """Let the peer read our last words, but not for ever. A producer would keep the transport open."""
         if not self._gone and not self._ending:
             self._ending = True
+            self._listen_again()  # for the peer's half of closing TLS
             self._tcp().unregisterProducer()
             self._tcp().loseConnection()
             self._deadline.within(LINGER)

@@ -148,10 +148,10 @@ def _give(result: Deferred[LoginRow | None], rows: list[LoginRow]) -> None:
         result.callback(rows[0] if rows else None)
 
 
-def _own(failure: Failure) -> BaseException:
+def _own(failure: Failure) -> Exception | Failure:
     """An exception for one of many callers: a shared instance would gather all their tracebacks."""
     error = failure.value
-    return Unavailable(*error.args) if isinstance(error, Unavailable) else error
+    return Unavailable(*error.args) if isinstance(error, Unavailable) else failure
 
 
 def _address_key(text: object) -> str:

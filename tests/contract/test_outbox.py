@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from gateway.errors import Unavailable
 from gateway.queue.model import (
@@ -78,7 +79,12 @@ class SqlSubject:
         """The store's clock is SQLite's: the rows are moved into the past instead."""
         due = recipient.update().values(next_attempt=recipient.c.next_attempt - seconds)
         accepted = message.update().values(accepted=message.c.accepted - seconds)
-        self.wait(self.database.write(lambda connection: [connection.execute(due), connection.execute(accepted)] and None))
+
+        def move(connection: Connection) -> None:
+            connection.execute(due)
+            connection.execute(accepted)
+
+        self.wait(self.database.write(move))
 
     def delete(self, recipient_id: int) -> None:
         self.wait(self.database.write(lambda connection: operator.delete(connection, str(recipient_id))))

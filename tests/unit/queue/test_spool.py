@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -16,7 +16,7 @@ from gateway.errors import ConfigError, StorageFull, Unavailable
 from gateway.queue.model import Spooled
 from gateway.queue.ports import BodyWriter
 from gateway.queue.spool import Spool, unlink
-from tests.pump import Pump
+from tests.pump import Pump, deferred
 
 T = TypeVar("T")
 NAME = "00000000000000zY"
@@ -154,10 +154,10 @@ def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: 
 
     monkeypatch.setattr(os, "write", slow)
     monkeypatch.setattr(os, "close", noted)
-    writing = ensureDeferred(writer.write(b"more"))  # type: ignore[arg-type]
+    writing = deferred(writer.write(b"more"))
     writing.cancel()
     assert isinstance(pump.failure(writing), CancelledError)
-    discarding = ensureDeferred(writer.discard())  # type: ignore[arg-type]
+    discarding = deferred(writer.discard())
     gate.put(None)
     pump.result(discarding)
     assert order == ["written", "closed"]
@@ -166,7 +166,7 @@ def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: 
 
 def test_a_descriptor_that_nobody_waits_for_is_closed(pump: Pump, spool: Spool) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    creating = ensureDeferred(spool.create(NAME))
+    creating = deferred(spool.create(NAME))
     creating.cancel()
     assert isinstance(pump.failure(creating), CancelledError)
     pump.until(lambda: (spool.folder / "tmp" / NAME).exists())

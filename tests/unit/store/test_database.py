@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -101,7 +102,12 @@ def test_an_item_that_fails_fails_alone(database: Database, pump: Pump, metrics:
         raise NotFound("changed my mind")
 
     held, let_go = _held_up(database, pump)
-    results = [database.write(put(1)), database.write(half), database.write(put(3)), database.write(put(2))]
+    results: list[Deferred[Any]] = [
+        database.write(put(1)),
+        database.write(half),
+        database.write(put(3)),
+        database.write(put(2)),
+    ]
     let_go()
     pump.result(held)
     assert pump.result(results[0]) == 1
@@ -131,7 +137,7 @@ def test_a_full_disk_is_told_apart_and_passes(database: Database, pump: Pump) ->
         connection.execute(text("INSERT INTO big VALUES (zeroblob(1000000))"))
 
     held, let_go = _held_up(database, pump)
-    results = [database.write(fill), database.write(put(1))]
+    results: list[Deferred[Any]] = [database.write(fill), database.write(put(1))]
     let_go()
     pump.result(held)
     assert isinstance(pump.failure(results[0]), StorageFull)
@@ -151,7 +157,7 @@ def test_when_the_database_undoes_the_group_all_of_it_fails_and_the_next_works(d
         connection.exec_driver_sql("SELECT * FROM nowhere")
 
     held, let_go = _held_up(database, pump)
-    results = [database.write(put(1)), database.write(undone), database.write(put(2))]
+    results: list[Deferred[Any]] = [database.write(put(1)), database.write(undone), database.write(put(2))]
     let_go()
     pump.result(held)
     assert all(isinstance(pump.failure(result), Unavailable) for result in results)
@@ -162,14 +168,11 @@ def test_when_the_database_undoes_the_group_all_of_it_fails_and_the_next_works(d
 def test_a_commit_that_fails_fails_all_with_an_exception_of_their_own(database: Database, pump: Pump, metrics: Metrics) -> None:
     def owe(connection: Connection) -> None:
         connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-        connection.execute(
-            text(
-                "INSERT INTO attempt (recipient_id, at, result, code, enhanced, text, hop, remote) VALUES (99, 0, '', 0, '', '', '', '')"
-            )
-        )
+        columns = "recipient_id, at, result, code, enhanced, text, hop, remote"
+        connection.execute(text(f"INSERT INTO attempt ({columns}) VALUES (99, 0, '', 0, '', '', '', '')"))
 
     held, let_go = _held_up(database, pump)
-    results = [database.write(put(1)), database.write(owe)]
+    results: list[Deferred[Any]] = [database.write(put(1)), database.write(owe)]
     let_go()
     pump.result(held)
     errors = list(map(pump.failure, results))
@@ -206,7 +209,7 @@ def test_stopping_commits_what_waits_and_refuses_the_rest(url: str, pump: Pump, 
         pump.result(database.write(_make_table))
         last = [database.write(put(n)) for n in range(20)]
         stopped = database.stop()
-        refused = [database.write(put(99)), database.read(numbers)]
+        refused: list[Deferred[Any]] = [database.write(put(99)), database.read(numbers)]
         pump.result(stopped)
         assert [pump.result(d) for d in last] == list(range(20))
         assert all(isinstance(pump.failure(d), Unavailable) for d in refused)

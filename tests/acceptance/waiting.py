@@ -1,0 +1,20 @@
+"""Waiting for something that another process does: often looked at, with an end, and with a reason when it fails."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 20.0  # seconds
+_STEP = 0.02
+
+
+def until(condition: Callable[[], T], what: Callable[[], str] | str, patience: float = PATIENCE) -> T:
+    """The first true result of `condition`. Raises AssertionError with `what` after `patience` seconds."""
+    end = time.monotonic() + patience
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {patience:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(_STEP)
+    return result
