@@ -94,6 +94,9 @@ class Draft:
             await self._refuse(reply.STORE_FULL)
         except Unavailable:
             await self._refuse(reply.SERVICE_ERROR)
+        except Exception:  # a bug: the session lives, but a message with a hole in it must not
+            await self._refuse(reply.SERVICE_ERROR)
+            raise
 
     async def _refuse(self, said: Reply) -> None:
         self.refusal = said

@@ -1,5 +1,7 @@
 """How log lines are written: one line an event, for people or as JSON, Twisted's own among them."""
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,7 +13,7 @@ from zope.interface import implementer
 from gateway import maillog
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_pairs = structlog.processors.LogfmtRenderer()
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]+")  # visible ASCII but for what quoting needs: " = and the backslash
 
 
 def configure(form: Literal["console", "json"], level: str, write: Callable[[str], object]) -> None:
@@ -43,10 +45,16 @@ class _Lines:
 
 
 def _line(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """Time, level and what happened, then the facts; whatever they hold, it stays one line."""
+    """Time, level and what happened, then the facts as name=value; whatever they hold, it stays one line."""
     head = f"{event.pop('timestamp')} {event.pop('level'):<7} {maillog.peer_text(str(event.pop('event')), 2000)}"
-    facts = {key: value for key, value in event.items() if value != ""}
-    return f"{head}  {_pairs(logger, method, facts)}" if facts else head
+    facts = [f"{name}={_shown(value)}" for name, value in event.items() if value != ""]
+    return "  ".join([head, " ".join(facts)]) if facts else head
+
+
+def _shown(value: object) -> str:
+    """A value as one word: what could be taken for something else is quoted, what could break the line is escaped."""
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 @implementer(ILogObserver)

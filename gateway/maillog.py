@@ -84,6 +84,11 @@ def body_unavailable(queue_id: str, reason: str) -> None:
     log.error("a body cannot be read", queue_id=queue_id, reason=reason)
 
 
+def outcomes_lost(queue_id: str, recipients: int, reason: str) -> None:
+    """We stop and the store does not take outcomes: those recipients are tried again by the next life."""
+    log.error("outcomes of deliveries could not be written down", queue_id=queue_id, recipients=recipients, reason=reason)
+
+
 def bug(doing: str, error: BaseException) -> None:
     """An error nobody expected: everything about it, for us; the peer got a plain 451."""
     log.error("unexpected error", doing=doing, exc_info=error)
@@ -137,6 +142,15 @@ def reload_refused(problems: Sequence[str]) -> None:
 def swept(messages: int, files: int) -> None:
     if messages or files:
         log.info("swept", finished_messages=messages, orphaned_files=files)
+
+
+def not_ready(what: str, reason: str) -> None:
+    log.warning("not ready", what=what, reason=reason)
+
+
+def needs_restart(sections: Sequence[str]) -> None:
+    """A new configuration was read whose changes to these tables count only from the next start on."""
+    log.warning("changes that need a restart", tables=" ".join(sections))
 
 
 def upkeep_failed(doing: str, reason: str) -> None:

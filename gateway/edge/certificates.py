@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -38,11 +39,12 @@ def read_pair(certificate: Path, key: Path, where: str) -> KeyPair:
         raise _fault(where, "certificate", certificate, "is not a PEM certificate chain") from None
     try:
         private = serialization.load_pem_private_key(_read(key, f"{where}.key"), password=None)
+        fits = _public(private.public_key()) == _public(chain[0].public_key())
     except TypeError:
         raise _fault(where, "key", key, "is protected by a passphrase; store it without one") from None
-    except ValueError:
-        raise _fault(where, "key", key, "is not a PEM private key") from None
-    if _public(private.public_key()) != _public(chain[0].public_key()):
+    except (ValueError, UnsupportedAlgorithm):
+        raise _fault(where, "key", key, "is not a PEM private key of a kind that TLS can use") from None
+    if not fits:
         raise _fault(where, "key", key, f"does not belong to the first certificate in {certificate}")
     return KeyPair(chain, private)
 

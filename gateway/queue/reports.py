@@ -6,9 +6,11 @@ Recipients come here in the groups that they were sent in, so a blind one is alw
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from gateway import maillog
+from gateway.errors import Unavailable
 from gateway.message.report import Action, Fate, Original, report
 from gateway.queue.body import BodyBuffer
-from gateway.queue.model import Envelope, Field, NewMessage, NewRecipient, Outcome, QueuedMessage, Recipient
+from gateway.queue.model import BodyRef, Envelope, Field, NewMessage, NewRecipient, Outcome, QueuedMessage, Recipient
 from gateway.queue.ports import Bodies
 
 MAX_RETURNED = 1024 * 1024  # octets of a body that RET=FULL gives back; of a larger one the header alone
@@ -52,8 +54,16 @@ class Reporter:
         return Original(envelope.sender, envelope.envid, envelope.ret, _moment(arrived), message.header, body)
 
     async def _body(self, message: QueuedMessage) -> bytes | None:
+        """The body to return; None when it is too large, or cannot be read: the report must not fail with it."""
         if message.body.size > MAX_RETURNED:
             return None
+        try:
+            return await self._read(message)
+        except Unavailable as away:
+            maillog.body_unavailable(message.id, str(away))
+            return None
+
+    async def _read(self, message: QueuedMessage) -> bytes:
         reader = await self._bodies.open(message.body)
         try:
             parts = []
@@ -64,12 +74,20 @@ class Reporter:
             reader.close()
 
     async def _message(self, report_id: str, sender: str, header: bytes, text: bytes) -> NewMessage:
-        buffer = BodyBuffer(self._bodies, report_id)
-        await buffer.write(text)
+        body = await self._stored(report_id, text)
         eight_bit = not (text.isascii() and header.isascii())
         envelope = Envelope("", eight_bit, smtputf8=not sender.isascii())
         recipient = NewRecipient(sender, Field.TO, notify="NEVER")
-        return NewMessage(report_id, "", envelope, header, await buffer.finish(), (recipient,))
+        return NewMessage(report_id, "", envelope, header, body, (recipient,))
+
+    async def _stored(self, report_id: str, text: bytes) -> BodyRef:
+        buffer = BodyBuffer(self._bodies, report_id)
+        try:
+            await buffer.write(text)
+            return await buffer.finish()
+        except BaseException:
+            await buffer.discard()
+            raise
 
 
 def wants(action: Action, recipient: Recipient) -> bool:

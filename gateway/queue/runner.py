@@ -61,6 +61,7 @@ class Runner:
         self._overdue_at = 0.0  # when to look for overdue mail again
         self._next_poll: Any = None  # the IDelayedCall
         self._stopping = False
+        self._all_done: Deferred[None] | None = None  # somebody waits for the last of the tasks
 
     # What others call
 
@@ -87,12 +88,16 @@ class Runner:
         self._stopping = True
         if self._next_poll is not None and self._next_poll.active():
             self._next_poll.cancel()
-        over: Deferred[None] = Deferred()
-        limit = self._clock.callLater(patience, over.callback, None)  # not a cancel: that would forget outcomes
-        DeferredList(list(self._tasks)).addCallback(lambda _: None if over.called else over.callback(None))
-        await over
+        self._all_done = done = Deferred[None]()
+        limit = self._clock.callLater(patience, done.callback, None)  # not a cancel: that would forget outcomes
+        self._look_whether_done()
+        await done
         if limit.active():
             limit.cancel()
+
+    def _look_whether_done(self) -> None:
+        if self._all_done is not None and not self._tasks and not self._all_done.called:
+            self._all_done.callback(None)
 
     # The window
 
@@ -112,8 +117,12 @@ class Runner:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
         task = ensureDeferred(_reported(work))
         self._tasks.add(task)
-        task.addCallback(lambda _: self._tasks.discard(task))
+        task.addCallback(lambda _: self._over(task))
         return task
+
+    def _over(self, task: Deferred[None]) -> None:
+        self._tasks.discard(task)
+        self._look_whether_done()
 
     # Reading what is due
 
@@ -140,7 +149,8 @@ class Runner:
         """What is due; while all hops rest, only that whose sender has to hear of it now."""
         if room > 0:
             due = await self._outbox.next_due()  # takes no lock: an idle queue holds up no writer
-            return await self._outbox.take(room) if due is not None and due <= 0 else []
+            is_due = due is not None and due <= 0
+            return await self._outbox.take(room) if is_due and not self._stopping else []
         now = self._clock.seconds()
         if now < self._overdue_at:
             return []
@@ -158,16 +168,29 @@ class Runner:
         self._leave(octets)
 
     async def _deliver_group(self, message: QueuedMessage, began: float, group: Sequence[Recipient]) -> None:
-        try:
-            outcomes = await self.relay.deliver(message, group)
-        except Unavailable as away:
-            maillog.body_unavailable(message.id, str(away))
-            outcomes = [Outcome(r, Result.RETRY, 0, "4.3.0", "The message cannot be read from disk", "") for r in group]
+        outcomes = await self._attempt(message, group)
         age = message.age + self._clock.seconds() - began
         records = [self._record_of(outcome, age) for outcome in outcomes]
-        for body in await self._write_down(message, age, records):
+        try:
+            bodies = await self._write_down(message, age, records)
+        except Unavailable as away:  # we stop: the next life sends it again (DESIGN.md section 8)
+            maillog.outcomes_lost(message.id, len(records), str(away))
+            return
+        for body in bodies:
             await self._bodies.remove(body)
         self._tell(message, age, records)
+
+    async def _attempt(self, message: QueuedMessage, group: Sequence[Recipient]) -> list[Outcome]:
+        """What the relay makes of it. Trouble of our own is a retry: nothing may stay under way for ever."""
+        try:
+            return await self.relay.deliver(message, group)
+        except Unavailable as away:
+            maillog.body_unavailable(message.id, str(away))
+            problem = "The message cannot be read from disk"
+        except Exception as error:
+            maillog.bug("delivering", error)
+            problem = "A problem on our side"
+        return [Outcome(recipient, Result.RETRY, 0, "4.3.0", problem, "") for recipient in group]
 
     def _record_of(self, outcome: Outcome, age: float) -> Record:
         """What follows from an outcome: delivered, failed, or when to try again."""
@@ -184,18 +207,23 @@ class Runner:
         return Record(outcome, State.QUEUED, pause, self.schedule.delay_due(age, warned))
 
     async def _write_down(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[Spooled]:
-        """Record outcomes and queue their reports; again and again while the store does not take them."""
+        """Record outcomes and queue their reports; again and again while the store does not take them.
+
+        Returns the bodies that are not needed any more. Raises Unavailable only when we stop.
+        """
+        reports: list[NewMessage] | None = None  # written once: a large one is a file, and there may be many tries
         while True:
             try:
-                reports = await self._reports(message, age, records)
+                reports = await self._reports(message, age, records) if reports is None else reports
                 bodies = await self._outbox.record(records, reports)
                 self._store_refuses = False
                 return bodies
             except Unavailable as away:
-                self._store_refuses = True
-                maillog.store_unavailable("recording a delivery", str(away))
-                if self._stopping:  # the next life sends it again (DESIGN.md section 8)
+                if self._stopping:
                     raise
+                if not self._store_refuses:
+                    maillog.store_unavailable("recording a delivery", str(away))
+                self._store_refuses = True
                 await self._pause(STORE_PAUSE)
 
     async def _reports(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[NewMessage]:
@@ -206,13 +234,14 @@ class Runner:
         passed_on = [outcome for outcome in arrived if not outcome.final]
         left = max(0.0, self.schedule.give_up - age)
         told = ((Action.FAILED, failed), (Action.DELAYED, delayed), (Action.DELIVERED, final), (Action.RELAYED, passed_on))
-        reports = []
+        reports = {}
         for action, outcomes in told:
             report = await self._reporter.write(action, message, age, outcomes, retry_for=left)
             if report is not None:
-                self._metrics.reports_total.labels(action.value).inc()
-                reports.append(report)
-        return reports
+                reports[action] = report
+        for action in reports:
+            self._metrics.reports_total.labels(action.value).inc()
+        return list(reports.values())
 
     def _tell(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> None:
         for record in records:

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from twisted.internet.defer import ensureDeferred
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -21,7 +23,7 @@ def operators_site(metrics: Metrics, refresh: Check, ready: Mapping[str, Check])
 
     A check raises Unavailable; what it says goes to the log, the page has only which one failed.
     """
-    root = Resource()
+    root: Any = notFound()
     root.putChild(b"metrics", _Page(lambda: _metrics(metrics, refresh)))
     root.putChild(b"healthz", _Page(_alive))
     root.putChild(b"readyz", _Page(lambda: _readiness(ready)))
@@ -31,17 +33,15 @@ def operators_site(metrics: Metrics, refresh: Check, ready: Mapping[str, Check])
     return site
 
 
+@dataclass(frozen=True, slots=True)
 class _Answer:
-    def __init__(self, code: int, content_type: str, body: bytes) -> None:
-        self.code = code
-        self.content_type = content_type
-        self.body = body
+    code: int
+    content_type: str
+    body: bytes
 
 
 class _Page(Resource):
     """One page without children, made by a coroutine."""
-
-    isLeaf = True
 
     def __init__(self, make: Callable[[], Awaitable[_Answer]]) -> None:
         super().__init__()
@@ -89,6 +89,9 @@ async def _passes(name: str, check: Check) -> bool:
     try:
         await check()
     except Unavailable as away:
-        maillog.upkeep_failed(f"readiness of {name}", str(away))
+        maillog.not_ready(name, str(away))
+        return False
+    except Exception as error:
+        maillog.bug(f"checking {name}", error)
         return False
     return True
