@@ -66,7 +66,11 @@ class Metrics:
         self.auth_attempts_total = self._counter("auth_attempts", "Sign-in attempts.", "mechanism", "result")
         self.auth_seconds = self._histogram("auth_seconds", "Time to answer a sign-in.", _FAST, "path")
         self.password_hash_seconds = self._histogram("password_hash_seconds", "Time in one password hash.", _FAST, "scheme")
-        self.password_hashes_waiting = self._gauge("password_hashes_waiting", "Sign-ins that wait for a hash thread.")
+        self.password_hashes_waiting = self._gauge("password_hashes_waiting", "Password hashes that wait for a thread.")
+        self.verification_memo_total = self._counter("verification_memo", "Passwords looked up in the memo.", "result")
+        self.verification_memo_entries = self._gauge(
+            "verification_memo_entries", "Verified passwords in the memo, right or wrong."
+        )
         self.accounts_query_seconds = self._histogram("accounts_query_seconds", "Time of one query of the login table.", _FAST)
         self.accounts_errors_total = self._counter("accounts_errors", "Failed queries of the login table.")
 

@@ -21,6 +21,8 @@ NAMES = {
     "auth_seconds": ("path",),
     "password_hash_seconds": ("scheme",),
     "password_hashes_waiting": (),
+    "verification_memo_total": ("result",),
+    "verification_memo_entries": (),
     "accounts_query_seconds": (),
     "accounts_errors_total": (),
     "messages_total": ("result",),
