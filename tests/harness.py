@@ -71,11 +71,11 @@ class PlainHasher:
     def __init__(self) -> None:
         self.busy = False
 
-    async def verify(self, secret: bytes, stored: str) -> bool:
-        await self.burn(secret)
+    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
+        await self.burn(secret, subject=subject, network=network)
         return stored.encode() == b"stored:" + secret
 
-    async def burn(self, secret: bytes) -> None:
+    async def burn(self, secret: bytes, *, subject: str, network: str) -> None:
         if self.busy:
             raise Busy("too many hashes wait")
 

@@ -32,7 +32,7 @@ class Authenticator:
         Raises Refused with WRONG_LOGIN or AUTH_UNAVAILABLE.
         """
         began = self._clock.seconds()
-        verdict = await decide(credentials, self._directory, self._hasher, ceiling=self.ceiling)
+        verdict = await decide(credentials, self._directory, self._hasher, ceiling=self.ceiling, network=network)
         if verdict.result.denied:
             await pause(self._clock, began + self.delay - self._clock.seconds())
         self._count(verdict, credentials.mechanism, network, self._clock.seconds() - began)

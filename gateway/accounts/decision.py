@@ -42,22 +42,30 @@ class Verdict:
     reason: str = ""
 
 
-async def decide(credentials: Credentials, directory: Directory, hasher: Hasher, *, ceiling: int) -> Verdict:
-    """Judge `credentials`; no account's message size goes above `ceiling`, in octets. Raises what is a bug of ours."""
+async def decide(credentials: Credentials, directory: Directory, hasher: Hasher, *, ceiling: int, network: str = "") -> Verdict:
+    """Judge `credentials` from `network`; no account's message size goes above `ceiling`, in octets.
+
+    Raises what is a bug of ours.
+    """
     row = None
     try:
         if plausible(credentials):
             row = await directory.find(credentials.login)
         if row is None:
-            await hasher.burn(credentials.password)
+            await hasher.burn(credentials.password, subject=subject_of(row, credentials.login), network=network)
             return Verdict(Result.UNKNOWN)
-        return await _verify(credentials, row, directory, hasher, ceiling)
+        return await _verify(credentials, row, directory, hasher, ceiling, network)
     except UnknownScheme as unknown:
         return Verdict(Result.UNAVAILABLE, row, reason=str(unknown))
     except Busy as busy:
         return Verdict(Result.BUSY, row, reason=str(busy))
     except Unavailable as away:
         return Verdict(Result.UNAVAILABLE, row, reason=str(away))
+
+
+def subject_of(row: LoginRow | None, login: str) -> str:
+    """Whose password it is, for the hash pool, the memo and the lockout; `row` is that of `login`, if it has one."""
+    return f"l:{login.casefold()}" if row is None else f"a:{row.id}"
 
 
 def plausible(credentials: Credentials) -> bool:
@@ -73,9 +81,12 @@ async def account_of(row: LoginRow, directory: Directory, *, ceiling: int) -> Ac
     return Account.of(row, ceiling=ceiling, aliases=await directory.aliases(row.id))
 
 
-async def _verify(credentials: Credentials, row: LoginRow, directory: Directory, hasher: Hasher, ceiling: int) -> Verdict:
+async def _verify(
+    credentials: Credentials, row: LoginRow, directory: Directory, hasher: Hasher, ceiling: int, network: str
+) -> Verdict:
     for _ in range(_ROUNDS):
-        if not await hasher.verify(credentials.password, row.stored):
+        subject = subject_of(row, credentials.login)
+        if not await hasher.verify(credentials.password, row.stored, subject=subject, network=network):
             return Verdict(Result.WRONG, row)
         if not row.may_sign_in:  # at once, since another read would tell it from a wrong password by time
             return Verdict(Result.DISABLED, row)

@@ -27,15 +27,19 @@ class Directory(Protocol):
 
 
 class Hasher(Protocol):
-    """Slow password hashes, off the reactor's thread."""
+    """Slow password hashes, off the reactor's thread.
 
-    def verify(self, secret: bytes, stored: str) -> Awaitable[bool]:
-        """Whether `secret` is the password behind `stored`.
+    `subject` is whose password it is: "a:" and the account's id, or "l:" and the login where there is no row. Networks
+    take turns, `network` being the client's.
+    """
+
+    def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> Awaitable[bool]:
+        """Whether `secret` is the password behind `stored`; who asks the same meanwhile shares the hash.
 
         Raises Busy when the queue of hashes is too long; schemes.UnknownScheme when `stored` is of a kind we cannot read.
         """
         ...
 
-    def burn(self, secret: bytes) -> Awaitable[None]:
+    def burn(self, secret: bytes, *, subject: str, network: str) -> Awaitable[None]:
         """Spend the time of a verification, for a login that does not exist. Raises Busy."""
         ...

@@ -1,10 +1,16 @@
 """Slow password hashes in a few threads: who waits, who is turned away, and what an unknown login costs.
 
 Theory of operation. A hash takes 50 to 300 ms of one core, so there are as many threads as cores, at the lowest
-priority, and everybody else waits here, in the order they came. A sign-in that would wait longer than `hash_wait`,
-judged by the moving average of what a hash takes, is turned away at once but told so only when `hash_wait` is over:
-a flood is thereby slowed down instead of invited back. A client that leaves while it waits gives its turn back; a
-hash that runs cannot be stopped, so its place is given back only when its thread is free again.
+priority, and everybody else waits here. Networks take turns, so that one from which a thousand guesses come at once
+holds up itself; within a network it goes by who came first.
+
+Those who ask the same (account, stored hash, password) share one job, wherever they are: it stands in the lane of each
+of their networks, the first turn runs it, and it goes on for the others when one leaves. When the last one has left, a
+job that waits is dropped; one that runs cannot be stopped, so its place is free again when its thread is.
+
+Nobody waits for a thread longer than `hash_wait`. A job whose turn in a lane would come later than that, judged by the
+moving average of what a hash takes, gets no place in it. Its sign-ins are told Busy like those whose turn did not come
+after all, only when `hash_wait` is over: a flood is thereby slowed down instead of invited back.
 
 For a login that does not exist the password is checked against a decoy of the scheme and cost that most of the
 table's rows have. Rows are counted once each however often they sign in, so that nobody moves the decoy's cost by
@@ -15,15 +21,17 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from threading import get_native_id
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 
 from gateway.accounts import schemes
 from gateway.accounts.clock import Clock, pause
 from gateway.accounts.ports import Busy
+from gateway.accounts.turns import Turns
 from gateway.metrics import Metrics
 
 T = TypeVar("T")
@@ -49,14 +57,41 @@ def lowest_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, get_native_id(), 19)
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is the same for all who share a job."""
+
+    subject: str
+    stored: str = field(repr=False)
+    secret: bytes = field(repr=False)
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """One hash, and the networks of those who wait for its answer."""
+
+    question: _Question
+    askers: dict[Deferred[bool], str] = field(default_factory=dict)
+    running: bool = False
+
+
 class Verifier:
     """Implements accounts.ports.Hasher.
 
-    `run` has `threads` threads of its own; `hash_wait` in seconds; `pepper` counts for plain bcrypt (Devise).
+    `run` has `threads` threads of its own; `hash_wait` in seconds; `pepper` counts for plain bcrypt (Devise); at most
+    `places` jobs wait, which bounds memory where hashes are so quick that `hash_wait` does not.
     """
 
     def __init__(
-        self, run: Run, metrics: Metrics, clock: Clock, *, threads: int, hash_wait: float, pepper: bytes = b""
+        self,
+        run: Run,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        threads: int,
+        hash_wait: float,
+        pepper: bytes = b"",
+        places: int = 10_000,
     ) -> None:
         self._run = run
         self._metrics = metrics
@@ -64,21 +99,35 @@ class Verifier:
         self._threads = threads
         self.hash_wait = hash_wait
         self._pepper = pepper
-        self._places = DeferredSemaphore(threads)
+        self._places = places
+        self._free = threads
+        self._jobs: dict[_Question, _Job] = {}  # those that wait and those that run
+        self._turns: Turns[_Job] = Turns()  # those that wait, but for those that come too late to have a place
         self._average = _FIRST_GUESS
         self._decoys: dict[int, str] = {}  # by Python's hash() of the stored one: no copy of it is kept
 
-    async def verify(self, secret: bytes, stored: str) -> bool:
+    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
         """Whether `secret` fits; one hash's time either way. Raises Busy, UnknownScheme."""
         if not schemes.usable(stored):
-            await self.burn(secret)
+            await self.burn(secret, subject=subject, network=network)
             return False
         self._learn(stored)
-        return await self._hash(secret, stored)
+        return await self._ask(_Question(subject, stored, secret), network)
 
-    async def burn(self, secret: bytes) -> None:
+    async def burn(self, secret: bytes, *, subject: str, network: str) -> None:
         """Spend what a verification of the table's usual kind costs. Raises Busy."""
-        await self._hash(secret, self._usual_decoy())
+        await self._ask(_Question(subject, self._usual_decoy(), secret), network)
+
+    @property
+    def average(self) -> float:
+        """Seconds a hash takes here, as a moving average."""
+        return self._average
+
+    def estimated_wait(self, network: str) -> float:
+        """Seconds until a hash that `network` asked for now would start."""
+        if self._free:
+            return 0.0
+        return self._average * (self._turns.ahead(network) + 1) / self._threads
 
     def learn(self, sample: Iterable[str]) -> None:
         """Count the scheme and cost of some of the table's stored hashes towards the decoy's, at start."""
@@ -97,33 +146,76 @@ class Verifier:
         usual = Counter(self._decoys.values()).most_common(1)
         return usual[0][0] if usual else DEFAULT_DECOY
 
-    @property
-    def estimated_wait(self) -> float:
-        """Seconds until a hash that came now would start."""
-        if self._places.tokens:
-            return 0.0
-        return self._average * (len(self._places.waiting) + 1) / self._threads
-
-    async def _hash(self, secret: bytes, stored: str) -> bool:
-        if self.estimated_wait > self.hash_wait:
-            await pause(self._clock, self.hash_wait)
-            raise Busy("the queue of password hashes is full")
-        with self._metrics.password_hashes_waiting.track_inprogress():
-            await self._places.acquire()
-        return await self._in_thread(secret, stored)
-
-    def _in_thread(self, secret: bytes, stored: str) -> Deferred[bool]:
-        """Hash in a place already taken. The Deferred may be cancelled; the place is free when the thread is."""
+    async def _ask(self, question: _Question, network: str) -> bool:
+        job = self._jobs.setdefault(question, _Job(question))
         answer: Deferred[bool] = Deferred()
-        began = self._clock.seconds()
-        running = self._run(partial(schemes.verify, secret, stored, pepper=self._pepper))
-        running.addBoth(self._finished, schemes.scheme(stored), began)
-        running.chainDeferred(answer)
-        return answer
+        job.askers[answer] = network
+        deadline = pause(self._clock, self.hash_wait)
+        deadline.addCallbacks(self._give_up, lambda _: None, (job, answer))
+        try:
+            if not job.running:
+                self._stand_in_line(job, network)
+            return await answer
+        finally:
+            deadline.cancel()
+            self._leave(job, answer, network)
 
-    def _finished(self, result: T, scheme: schemes.Name, began: float) -> T:
-        took = self._clock.seconds() - began
-        self._average += _WEIGHT * (took - self._average)
-        self._metrics.password_hash_seconds.labels(scheme).observe(took)
-        self._places.release()
-        return result
+    def _stand_in_line(self, job: _Job, network: str) -> None:
+        if self.estimated_wait(network) <= self.hash_wait and len(self._turns) < self._places:
+            self._turns.add(network, job)
+        self._fill()
+
+    def _give_up(self, _: None, job: _Job, answer: Deferred[bool]) -> None:
+        if not job.running:
+            answer.errback(Busy("too many password hashes wait"))
+
+    def _leave(self, job: _Job, answer: Deferred[bool], network: str) -> None:
+        job.askers.pop(answer, None)
+        if job.running:
+            return
+        if network not in job.askers.values():
+            self._turns.discard(network, job)
+        if not job.askers:
+            del self._jobs[job.question]
+        self._fill()
+
+    def _fill(self) -> None:
+        """Give the free threads to those whose turn it is."""
+        while self._free and self._turns:
+            self._start(self._turns.take())
+        self._metrics.password_hashes_waiting.set(len(self._turns))
+
+    def _start(self, job: _Job) -> None:
+        for network in set(job.askers.values()):
+            self._turns.discard(network, job)
+        job.running = True
+        self._free -= 1
+        Deferred.fromCoroutine(self._hash(job))
+
+    async def _hash(self, job: _Job) -> None:
+        question, began = job.question, self._clock.seconds()
+        outcome: bool | Exception
+        try:
+            outcome = await self._run(partial(schemes.verify, question.secret, question.stored, pepper=self._pepper))
+        except Exception as error:  # those who asked raise it
+            outcome = error
+        self._timed(schemes.scheme(question.stored), self._clock.seconds() - began)
+        self._free += 1
+        del self._jobs[question]
+        self._fill()  # before anybody who hears the answer asks again
+        _tell(job.askers, outcome)
+
+    def _timed(self, scheme: schemes.Name, seconds: float) -> None:
+        self._average += _WEIGHT * (seconds - self._average)
+        self._metrics.password_hash_seconds.labels(scheme).observe(seconds)
+
+
+def _tell(askers: dict[Deferred[bool], str], outcome: bool | Exception) -> None:
+    """Give all of them the answer; one who hears it may make another leave."""
+    while askers:
+        answer = next(iter(askers))
+        del askers[answer]
+        if isinstance(outcome, Exception):
+            answer.errback(outcome)
+        else:
+            answer.callback(outcome)

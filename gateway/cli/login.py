@@ -78,10 +78,10 @@ class HashHere:
     def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
 
-    async def verify(self, secret: bytes, stored: str) -> bool:
+    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
         return schemes.verify(secret, stored, pepper=self._pepper)
 
-    async def burn(self, secret: bytes) -> None:
+    async def burn(self, secret: bytes, *, subject: str, network: str) -> None:
         return None
 
 

@@ -1,0 +1,96 @@
+"""What password checks came to, so that the same check never costs a second slow hash.
+
+Theory of operation. An answer is kept under a keyed digest that takes in the stored hash it was checked against. Since
+the login row is read anew at every attempt, a moved hash cannot find the old answer: there is no lifetime to tune, and
+nothing to be told when a password changes (DESIGN.md section 5).
+
+Right answers are kept one for each account and password, wrong ones in a place of their own with a bound of its own, so
+that guesses push out guesses and nobody's good password. Of a right one stays, when the hash moves, that the password
+was once right: a phone with last week's password is told from somebody who guesses.
+
+What is kept are HMAC-SHA256 digests (RFC 2104) under a key that only this process knows; neither a password nor a
+stored hash can be read off them, or tried against them without the key.
+"""
+
+import hmac
+from collections import OrderedDict
+from enum import StrEnum
+from typing import TypeVar
+
+from gateway.metrics import Metrics
+
+T = TypeVar("T")
+
+
+class Recall(StrEnum):
+    """What a password came to when it was checked."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    STALE = "stale"  # wrong now, and right under an earlier stored hash
+
+
+_RESULTS = {Recall.RIGHT: "hit", Recall.WRONG: "repeated", Recall.STALE: "repeated", None: "miss"}
+
+
+class Memo:
+    """Up to `right` right and `wrong` wrong passwords, those not asked for longest leaving first: about 0.25 KB each.
+
+    `key` is random, of 32 octets, and never leaves the process.
+    """
+
+    def __init__(self, key: bytes, metrics: Metrics, *, right: int = 100_000, wrong: int = 100_000) -> None:
+        self._key = key
+        self._metrics = metrics
+        self._most_right = right
+        self._most_wrong = wrong
+        self._right: OrderedDict[bytes, bytes] = OrderedDict()  # digest of the password -> digest with its stored hash
+        self._wrong: OrderedDict[bytes, Recall] = OrderedDict()  # digest with its stored hash
+
+    def recall(self, subject: str, stored: str, secret: bytes) -> Recall | None:
+        """What checking `secret` against `stored` came to, None when that is not known.
+
+        `subject` is "a:" and the account's id, or "l:" and the login where there is no row (then `stored` is "").
+        """
+        found = self._find(self._password(subject, secret), stored)
+        self._metrics.verification_memo_total.labels(_RESULTS[found]).inc()
+        return found
+
+    def was_right(self, subject: str, secret: bytes) -> bool:
+        """Whether `secret` was right under the stored hash of now or an earlier one."""
+        return self._password(subject, secret) in self._right
+
+    def remember(self, subject: str, stored: str, secret: bytes, recall: Recall) -> None:
+        """Keep what checking `secret` against `stored` came to."""
+        password = self._password(subject, secret)
+        check = self._check(password, stored)
+        if recall is Recall.RIGHT:
+            _keep(self._right, password, check, self._most_right)
+        else:
+            _keep(self._wrong, check, recall, self._most_wrong)
+        self._metrics.verification_memo_entries.set(len(self._right) + len(self._wrong))
+
+    def _find(self, password: bytes, stored: str) -> Recall | None:
+        check = self._check(password, stored)
+        if hmac.compare_digest(self._right.get(password, b""), check):
+            self._right.move_to_end(password)
+            return Recall.RIGHT
+        if check in self._wrong:
+            self._wrong.move_to_end(check)
+        return self._wrong.get(check)
+
+    def _password(self, subject: str, secret: bytes) -> bytes:
+        owner = subject.encode("utf-8", "surrogatepass")
+        # The length says where the subject ends, and the letter keeps the two kinds of digest apart.
+        return hmac.digest(self._key, b"p%d:%b%b" % (len(owner), owner, secret), "sha256")
+
+    def _check(self, password: bytes, stored: str) -> bytes:
+        """Digest of subject, password and stored hash: the first two are in the digest `password`, of fixed length."""
+        return hmac.digest(self._key, b"c" + password + stored.encode("utf-8", "surrogatepass"), "sha256")
+
+
+def _keep(entries: OrderedDict[bytes, T], key: bytes, value: T, most: int) -> None:
+    entries[key] = value
+    entries.move_to_end(key)
+    if len(entries) > most:
+        entries.popitem(last=False)

@@ -1,0 +1,57 @@
+"""Whose turn it is: round robin over networks, first come first served within one."""
+
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Turns(Generic[T]):
+    """Items that wait, each in the lane of a network, once at most. `len()` is how many.
+
+    A network's wait depends on how many networks wait and on its own items, never on how many another one has.
+    """
+
+    def __init__(self) -> None:
+        self._ring: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()  # the first lane is next; none is empty
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def ahead(self, network: str) -> int:
+        """How many items have their turn before one that `network` added now."""
+        own = len(self._ring.get(network, ()))
+        turns = own + 1  # of each lane that comes before ours in a round; those behind it have one less
+        total = own
+        for name, lane in self._ring.items():
+            if name == network:
+                turns = own
+            else:
+                total += min(len(lane), turns)
+        return total
+
+    def add(self, network: str, item: T) -> None:
+        """Put `item` last in the lane of `network`, unless it is there."""
+        lane = self._ring.setdefault(network, OrderedDict())
+        self._length += item not in lane
+        lane.setdefault(item)
+
+    def discard(self, network: str, item: T) -> None:
+        """Take `item` out of the lane of `network`, if it is there; the network keeps its place in the round."""
+        lane = self._ring.get(network)
+        if lane is None or item not in lane:
+            return
+        del lane[item]
+        self._length -= 1
+        if not lane:
+            del self._ring[network]
+
+    def take(self) -> T:
+        """Remove the item whose turn it is from its lane, and let the next network be first. Raises KeyError if none waits."""
+        network, lane = self._ring.popitem(last=False)
+        item, _ = lane.popitem(last=False)
+        self._length -= 1
+        if lane:
+            self._ring[network] = lane
+        return item

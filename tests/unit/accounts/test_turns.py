@@ -1,0 +1,76 @@
+"""Round robin over networks, and how many turns come before one's own."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.accounts.turns import Turns
+
+NETWORKS = st.sampled_from("abcd")
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), NETWORKS, st.integers(0, 9)),
+        st.tuples(st.just("discard"), NETWORKS, st.integers(0, 9)),
+        st.tuples(st.just("take"), NETWORKS, st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+def after(steps: list[tuple[str, str, int]]) -> tuple[Turns[str], set[str]]:
+    """The turns after these steps, and what waits in them. An item is its network and number."""
+    turns: Turns[str] = Turns()
+    waiting: set[str] = set()
+    for verb, network, number in steps:
+        item = f"{network}{number}"
+        if verb == "add":
+            turns.add(network, item)
+            waiting.add(item)
+        elif verb == "discard":
+            turns.discard(network, item)
+            waiting.discard(item)
+        elif waiting:
+            waiting.remove(turns.take())
+        assert len(turns) == len(waiting)
+    return turns, waiting
+
+
+def taken(turns: Turns[str]) -> list[str]:
+    return [turns.take() for _ in range(len(turns))]
+
+
+@given(STEPS)
+def test_everybody_has_one_turn(steps: list[tuple[str, str, int]]) -> None:
+    turns, waiting = after(steps)
+    assert sorted(taken(turns)) == sorted(waiting)
+
+
+@given(STEPS, NETWORKS)
+def test_ahead_is_how_many_come_first(steps: list[tuple[str, str, int]], network: str) -> None:
+    turns, _ = after(steps)
+    expected = turns.ahead(network)
+    turns.add(network, "new")
+    assert taken(turns).index("new") == expected
+
+
+@given(STEPS)
+def test_nobody_has_a_second_turn_before_each_has_had_one(steps: list[tuple[str, str, int]]) -> None:
+    turns, waiting = after(steps)
+    networks = {item[0] for item in waiting}
+    assert {item[0] for item in taken(turns)[: len(networks)]} == networks
+
+
+@given(STEPS, NETWORKS)
+def test_what_another_network_adds_costs_one_turn_a_round(steps: list[tuple[str, str, int]], network: str) -> None:
+    turns, waiting = after(steps)
+    rounds = sum(item[0] == network for item in waiting) + 1
+    before = turns.ahead(network)
+    for number in range(1000):
+        turns.add("flood", f"flood{number}")
+    assert turns.ahead(network) <= before + rounds
+
+
+def test_first_come_first_served_within_a_network() -> None:
+    turns: Turns[str] = Turns()
+    for item in ("b", "a", "c", "b"):
+        turns.add("n", item)
+    assert taken(turns) == ["b", "a", "c"]
