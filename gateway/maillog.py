@@ -36,6 +36,11 @@ def sign_in_no_longer_valid(account_id: str) -> None:
     log.info("session ended: its sign-in is no longer valid", account=account_id)
 
 
+def locked_out(scope: str, account_id: str, network: str, seconds: float) -> None:
+    """A sheet of failed sign-ins is full; `network` is "" for an account's, `account_id` for a network's or no account's."""
+    log.warning("locked out", scope=scope, account=account_id, network=network, seconds=round(seconds))
+
+
 def accounts_unavailable(account_id: str, reason: str) -> None:
     """The login table could not be read for a session that is open."""
     log.warning("cannot read the login table", account=account_id, reason=reason)

@@ -71,6 +71,8 @@ class Metrics:
         self.verification_memo_entries = self._gauge(
             "verification_memo_entries", "Verified passwords in the memo, right or wrong."
         )
+        self.lockouts_active = self._gauge("lockouts_active", "Lockouts that hold now.", "scope")
+        self.lockouts_total = self._counter("lockouts", "Lockouts made.", "scope")
         self.accounts_query_seconds = self._histogram("accounts_query_seconds", "Time of one query of the login table.", _FAST)
         self.accounts_errors_total = self._counter("accounts_errors", "Failed queries of the login table.")
 

@@ -1,8 +1,11 @@
-"""The ports of the queue in memory, for tests of what uses them; the contract tests keep them true to the real ones."""
+"""The ports of queue and sign-in in memory, for tests of what uses them; the contract tests keep them true to the real ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gateway.accounts import lockout
+from gateway.accounts.lockout import Attempt, Charge, Scope, Sheet, SheetKey
+from gateway.config import Lockout
 from gateway.errors import Unavailable
 from gateway.queue.model import (
     BodyRef,
@@ -208,3 +211,111 @@ class _FakeReader:
 
     def close(self) -> None:
         self._data = b""
+
+
+@dataclass(slots=True)
+class FakeFailure:
+    """A row of table failure."""
+
+    charge: Charge
+    at: float
+    confirmed: bool = False
+
+
+class FakeLockoutBook:
+    """LockoutBook. `now` is its clock, in seconds; `fail_with` makes every call fail with it, nothing done."""
+
+    def __init__(self, rules: Lockout, hash_wait: float = 5.0) -> None:
+        self.rules = rules
+        self.hash_wait = hash_wait
+        self.now = 1_000_000.0
+        self.fail_with: Unavailable | None = None
+        self.failures: dict[int, FakeFailure] = {}
+        self.locks: list[tuple[SheetKey, float, float]] = []  # made, until
+        self.seen: dict[tuple[str, str], float] = {}
+        self._charges = 0
+
+    async def look(self, attempt: Attempt) -> Sheet:
+        self._check()
+        locks = {key: until - self.now for key, _, until in self.locks if until > self.now}
+        seen = self.seen.get((attempt.subject, attempt.trust_network))
+        since = None if seen is None else self.now - seen
+        failing = any(self._is_of_pair(row.charge.attempt, attempt) for row in self.failures.values())
+        return lockout.judge(self.rules, attempt, locks, seen=since, has_failures=failing)
+
+    async def charge(self, attempt: Attempt) -> Charge:
+        sheet = await self.look(attempt)
+        if sheet.locked is not None:
+            return Charge(attempt, sheet.known, locked=sheet.locked, scope=sheet.scope)
+        scopes = lockout.scopes(self.rules, attempt, known=sheet.known)
+        for scope in scopes:
+            others = self._counted(scope, attempt, charges=True) - {_what(scope, attempt)}
+            if len(others) >= lockout.limit(self.rules, scope):
+                return Charge(attempt, sheet.known, locked=lockout.charge_life(self.hash_wait), scope=scope)
+        if not scopes:
+            return Charge(attempt, sheet.known)
+        self._charges += 1
+        charge = Charge(attempt, sheet.known, self._charges)
+        self.failures[self._charges] = FakeFailure(charge, self.now)
+        return charge
+
+    async def fail(self, charge: Charge) -> None:
+        self._check()
+        if charge.id not in self.failures:
+            return
+        self.failures[charge.id].confirmed = True
+        for scope in lockout.scopes(self.rules, charge.attempt, known=charge.known):
+            if len(self._counted(scope, charge.attempt, charges=False)) >= lockout.limit(self.rules, scope):
+                self._lock(lockout.sheet_key(scope, charge.attempt))
+
+    async def refund(self, charge: Charge) -> None:
+        self._check()
+        if charge.id is not None and not self.failures[charge.id].confirmed:
+            del self.failures[charge.id]
+
+    async def succeed(self, attempt: Attempt, charge: Charge | None) -> None:
+        self._check()
+        own = charge.id if charge else None
+        running = {id_ for id_, row in self.failures.items() if not row.confirmed and self._is_live(row) and id_ != own}
+        pair = {id_ for id_, row in self.failures.items() if self._is_of_pair(row.charge.attempt, attempt)}
+        for id_ in pair - running:
+            del self.failures[id_]
+        self.locks = [lock for lock in self.locks if (lock[0].subject, lock[0].network) != (attempt.subject, attempt.network)]
+        known = (attempt.subject, attempt.trust_network)
+        seen = self.seen.get(known)
+        if lockout.is_to_be_refreshed(self.rules, None if seen is None else self.now - seen):
+            self.seen[known] = self.now
+        ours = sorted((key for key in self.seen if key[0] == attempt.subject), key=lambda key: -self.seen[key])
+        for key in ours[lockout.KNOWN_NETWORKS :]:
+            del self.seen[key]
+
+    def _check(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with
+
+    def _counted(self, scope: Scope, attempt: Attempt, *, charges: bool) -> set[object]:
+        key = lockout.sheet_key(scope, attempt)
+        made = max((made for other, made, _ in self.locks if other == key), default=0.0)
+        since = max(made, self.now - lockout.window(self.rules, scope))
+        rows = [row for row in self.failures.values() if row.at > since and (row.confirmed or (charges and self._is_live(row)))]
+        return {
+            _what(scope, row.charge.attempt)
+            for row in rows
+            if lockout.sheet_key(scope, row.charge.attempt) == key and (scope is Scope.ACCOUNT_NETWORK or not row.charge.known)
+        }
+
+    def _is_live(self, row: FakeFailure) -> bool:
+        return row.at > self.now - lockout.charge_life(self.hash_wait)
+
+    def _lock(self, key: SheetKey) -> None:
+        earlier = sum(other == key and made > self.now - lockout.DAY for other, made, _ in self.locks)
+        self.locks.append((key, self.now, self.now + lockout.lock_seconds(self.rules, earlier)))
+
+    @staticmethod
+    def _is_of_pair(one: Attempt, other: Attempt) -> bool:
+        return (one.subject, one.network) == (other.subject, other.network)
+
+
+def _what(scope: Scope, attempt: Attempt) -> object:
+    """What a sheet counts different ones of."""
+    return attempt.subject if scope is Scope.NETWORK else attempt.fingerprint

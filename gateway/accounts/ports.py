@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Protocol
 
+from gateway.accounts.lockout import Attempt, Charge, Sheet
 from gateway.accounts.model import LoginRow
 from gateway.errors import Unavailable
 
@@ -42,4 +43,46 @@ class Hasher(Protocol):
 
     def burn(self, secret: bytes, *, subject: str, network: str) -> Awaitable[None]:
         """Spend the time of a verification, for a login that does not exist. Raises Busy."""
+        ...
+
+
+class LockoutBook(Protocol):
+    """Failed sign-ins and what is locked because of them, shared by all processes (rules: `gateway.accounts.lockout`).
+
+    Every method raises Unavailable when the store cannot be used.
+    """
+
+    def look(self, attempt: Attempt) -> Awaitable[Sheet]:
+        """How the attempt stands, by a read that starts after this call."""
+        ...
+
+    def charge(self, attempt: Attempt) -> Awaitable[Charge]:
+        """Count the attempt before its password is hashed; it is admitted only while every sheet of it has room.
+
+        A password already counted is admitted without being counted again. Each charge that was admitted must end in
+        `fail`, `refund` or `succeed`; one that does not stops counting by itself.
+        """
+        ...
+
+    def fail(self, charge: Charge) -> Awaitable[None]:
+        """The password was wrong. This may make locks."""
+        ...
+
+    def refund(self, charge: Charge) -> Awaitable[None]:
+        """The password was not judged, or is not to count: as if it had never been charged."""
+        ...
+
+    def succeed(self, attempt: Attempt, charge: Charge | None) -> Awaitable[None]:
+        """The password was right: refund, clear the sheet of account + network, and know this network.
+
+        Without a charge, only worth a call when the sheet was `to_be_noted`.
+        """
+        ...
+
+
+class SignInHistory(Protocol):
+    """What the owner and operators see of recent sign-ins."""
+
+    def note(self, subject: str, network: str, mechanism: str, result: str) -> None:
+        """Count one attempt of an account. Waits for nothing, and raises nothing."""
         ...

@@ -12,6 +12,8 @@ from gateway import __version__
 from gateway.cli.accounts import accounts
 from gateway.cli.configuration import configuration
 from gateway.cli.doctor import doctor
+from gateway.cli.history import history
+from gateway.cli.lockouts import lockouts
 from gateway.cli.login import login
 from gateway.cli.queue import queue
 from gateway.cli.settings import Settings
@@ -76,7 +78,8 @@ def root(context: click.Context, path: Path) -> None:
     context.obj = Settings(path, os.environ)
 
 
-for each in (init, configuration, doctor, accounts, login, queue, store):
+login.add_command(history)
+for each in (init, configuration, doctor, accounts, login, lockouts, queue, store):
     root.add_command(each)
 
 

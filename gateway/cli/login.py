@@ -16,7 +16,8 @@ from gateway.config import Accounts
 from gateway.errors import Unavailable
 from gateway.store.engine import accounts_engine
 from gateway.store.failures import translated
-from gateway.store.login_table import LoginTable, can_be_login
+from gateway.store.login_table import can_be_login
+from gateway.store.lookup import Lookup, only
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def test(context: click.Context, settings: Settings, login: str, password_stdin:
     credentials = Credentials(login, password.encode("utf-8"), "PLAIN")
     hasher = HashHere(accounts.pepper.get_secret_value().encode("utf-8"))
     ceiling = settings.config.limits.message_size
-    verdict = _result_of(decide(credentials, TableHere(accounts, engine), hasher, ceiling=ceiling))
+    verdict = result_of(decide(credentials, TableHere(accounts, engine), hasher, ceiling=ceiling))
     engine.dispose()
     reply = reply_for(verdict.result)
     click.echo(f"Reply: {reply.code} {reply.enhanced} {reply.text}")
@@ -54,19 +55,17 @@ class TableHere:
     """The login table, asked in this thread. Implements what of accounts.ports.Directory a sign-in needs."""
 
     def __init__(self, accounts: Accounts, engine: Engine) -> None:
-        self._table = LoginTable(accounts, engine.dialect.name)
+        self._lookup = Lookup(accounts, engine.dialect.name)
         self._engine = engine
 
     async def find(self, login: str) -> LoginRow | None:
         if not can_be_login(login):
             return None
-        key = self._table.key(login)
         with translated(), self._engine.connect() as connection:
-            found = [self._table.read(row) for row in connection.execute(self._table.by_login, {"logins": [key]})]
-        rows = [row for row in found if self._table.key(row.login) == key]
-        if len(rows) > 1:
-            raise Unavailable(f"two accounts differ in letter case only: ids {', '.join(row.id for row in rows)}")
-        return rows[0] if rows else None
+            found = self._lookup.find(connection, [login])[login]
+        if isinstance(found, list) and len(found) > 1:
+            raise Unavailable(f"two accounts differ in letter case only: ids {', '.join(row.id for row in found)}")
+        return only(found)
 
     async def aliases(self, account_id: str) -> frozenset[str]:
         return frozenset()
@@ -85,7 +84,7 @@ class HashHere:
         return None
 
 
-def _result_of(coroutine: Coroutine[Any, Any, T]) -> T:
+def result_of(coroutine: Coroutine[Any, Any, T]) -> T:
     """The value of a coroutine that never has to wait."""
     try:
         coroutine.send(None)

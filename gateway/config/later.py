@@ -13,7 +13,7 @@ from gateway.config import database_url
 from gateway.config.checks import Document, tables_at
 from gateway.config.login_table import Columns
 from gateway.config.problems import Problem
-from gateway.config.sections import Limits, Listen, Lockout, Server
+from gateway.config.sections import Limits, Listen, Server
 
 _TEXT = "is not available in this version yet; leave it out"
 
@@ -30,9 +30,9 @@ def refusals(document: Document, context: Mapping[str, Any]) -> Iterator[Problem
             yield Problem(f"{at}.url", f"names PostgreSQL, which {_TEXT}, or write sqlite:///var/gateway.db")
 
 
-def warnings(lockout: Lockout, limits: Limits) -> tuple[str, ...]:
+def warnings(limits: Limits) -> tuple[str, ...]:
     """A line for each group of settings that is on, by default too, without effect."""
-    return tuple(text for text, is_on in _WARNED if is_on(lockout, limits))
+    return tuple(text for text, is_on in _WARNED if is_on(limits))
 
 
 def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str, Any]) -> bool:
@@ -49,13 +49,8 @@ _REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
     ("server", Server, ("secret",)),
     ("listen", Listen, ("proxy_protocol_from",)),
     ("accounts.columns", Columns, ("daily_recipients",)),
-    ("lockout", Lockout, tuple(key for key in Lockout.model_fields if key != "delay")),
     ("limits", Limits, ("daily_recipients", "on_daily_limit")),
 )
-_WARNED: tuple[tuple[str, Callable[[Lockout, Limits], object]], ...] = (
-    (
-        "lockout: failed sign-ins are not counted in this version",
-        lambda lockout, _: lockout.failures or lockout.account_failures or lockout.network_accounts,
-    ),
-    ("limits.daily_recipients: recipients are not counted in this version", lambda _, limits: limits.daily_recipients),
+_WARNED: tuple[tuple[str, Callable[[Limits], object]], ...] = (
+    ("limits.daily_recipients: recipients are not counted in this version", lambda limits: limits.daily_recipients),
 )

@@ -44,4 +44,4 @@ class Config(Section):
     @property
     def not_yet(self) -> tuple[str, ...]:
         """What is switched on here but not built yet: a warning a line for the start of the server."""
-        return later.warnings(self.lockout, self.limits)
+        return later.warnings(self.limits)

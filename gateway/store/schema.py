@@ -18,7 +18,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-HEAD = "0001"  # the migration that this code needs
+HEAD = "0002"  # the migration that this code needs
 
 metadata = MetaData()
 
@@ -111,3 +111,60 @@ attempt = Table(
     Column("remote", Text, nullable=False),  # name of the server that answered
 )
 Index("attempt_recipient", attempt.c.recipient_id)
+
+# Sign-in (DESIGN.md section 5). `subject` says whose sheet: see gateway.accounts.lockout.
+failure = Table(
+    "failure",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("stored_tag", Text, nullable=False),
+    Column("network", Text, nullable=False),
+    Column("fingerprint", Integer, nullable=False),
+    Column("known", Boolean, nullable=False),  # whether the account was known from this network
+    Column("confirmed", Boolean, nullable=False),  # False: a charge, whose hash runs or whose process died
+    Column("at", Double, nullable=False),  # of the charge
+    sqlite_autoincrement=True,  # a late refund must never meet another charge under its id
+)
+Index("failure_account_network", failure.c.subject, failure.c.network, failure.c.at)
+Index("failure_account", failure.c.subject, failure.c.at)
+Index("failure_network", failure.c.network, failure.c.at)
+Index("failure_at", failure.c.at)
+
+lockout = Table(  # every lock made, the ones that are over too: further ones last longer
+    "lockout",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # "" for a network's
+    Column("stored_tag", Text, nullable=False),
+    Column("network", Text, nullable=False),  # "" for an account's
+    Column("at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+)
+Index("lockout_sheet", lockout.c.subject, lockout.c.network, lockout.c.until)
+Index("lockout_network", lockout.c.network)
+Index("lockout_until", lockout.c.until)
+
+known_network = Table(
+    "known_network",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("network", Text, primary_key=True),
+    Column("seen", Double, nullable=False),  # the latest sign-in, to a day
+)
+Index("known_network_seen", known_network.c.seen)
+
+sign_in = Table(  # how often an account was tried, a day (since 1970, UTC)
+    "sign_in",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("network", Text, primary_key=True),  # "": further networks of this day
+    Column("mechanism", Text, primary_key=True),
+    Column("result", Text, primary_key=True),
+    Column("first", Double, nullable=False),
+    Column("last", Double, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+Index("sign_in_day", sign_in.c.day)

@@ -248,18 +248,6 @@ BAD: list[tuple[str, str, str]] = [
     ),
     ("[limits]\ndaily_recipients = 10", "limits.daily_recipients", "not available in this version yet"),
     ("[limits]\non_daily_limit = 'suspend'", "limits.on_daily_limit", "not available in this version yet"),
-    ("[lockout]\nfailures = 3", "lockout.failures", "not available in this version yet"),
-    ("[lockout]\nwindow = '1h'", "lockout.window", "not available in this version yet"),
-    ("[lockout]\nduration = '1h'", "lockout.duration", "not available in this version yet"),
-    ("[lockout]\nmax_duration = '2h'", "lockout.max_duration", "not available in this version yet"),
-    ("[lockout]\naccount_failures = 3", "lockout.account_failures", "not available in this version yet"),
-    ("[lockout]\nnetwork_accounts = 3", "lockout.network_accounts", "not available in this version yet"),
-    ("[lockout]\nipv4_prefix = 24", "lockout.ipv4_prefix", "not available in this version yet"),
-    ("[lockout]\nipv6_prefix = 48", "lockout.ipv6_prefix", "not available in this version yet"),
-    ("[lockout]\ntrust_ipv4_prefix = 32", "lockout.trust_ipv4_prefix", "not available in this version yet"),
-    ("[lockout]\ntrust_ipv6_prefix = 64", "lockout.trust_ipv6_prefix", "not available in this version yet"),
-    ("[lockout]\ntrust_for = '1d'", "lockout.trust_for", "not available in this version yet"),
-    ("[lockout]\nallow = ['192.0.2.1']", "lockout.allow", "not available in this version yet"),
 ]
 
 
@@ -311,9 +299,8 @@ def test_what_is_written_wins_over_the_preset(tmp_path: Path) -> None:
 
 
 def test_what_is_on_without_effect_is_listed_for_a_warning(tmp_path: Path) -> None:
-    assert [line.split(":")[0] for line in read(tmp_path, "").not_yet] == ["lockout", "limits.daily_recipients"]
-    off = "[lockout]\nfailures = 0\naccount_failures = 0\nnetwork_accounts = 0\n[limits]\ndaily_recipients = 0"
-    assert read(tmp_path, off).not_yet == ()
+    assert [line.split(":")[0] for line in read(tmp_path, "").not_yet] == ["limits.daily_recipients"]
+    assert read(tmp_path, "[limits]\ndaily_recipients = 0").not_yet == ()
 
 
 def test_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,182 @@
+"""The rules of lockout: which sheets an attempt is counted on, which locks hold it up, and how long a lock lasts.
+
+DESIGN.md section 5. Three sheets count three things:
+
+- account + network: different wrong passwords for one account from one network;
+- account: different wrong passwords for one account from all networks that it is not known from, in a day;
+- network: different accounts, existing or not, that fail from one network that none of them is known from.
+
+A sheet of an account belongs to its present stored hash (`stored_tag`), so that a changed password starts a clean one.
+A sheet that is full makes a lock, and counts from zero again when that lock is over. What is counted, and the clock, are in
+the store (`gateway.store.lockouts`); nothing here keeps anything.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.config import Lockout
+
+DAY = 86400.0  # seconds: over which an account's failures are counted, and locks double
+CHARGE_GRACE = 30.0  # seconds a charge outlives `hash_wait`: by then its hash is done, or its process dead
+KNOWN_NETWORKS = 50  # an account, the latest ones
+_DOUBLINGS = 40  # past any duration that can be configured
+
+
+class Scope(StrEnum):
+    """What a sheet is about, and what its lock shuts out; also the label `scope`."""
+
+    ACCOUNT_NETWORK = "account_network"
+    ACCOUNT = "account"
+    NETWORK = "network"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One password tried, as it is counted: never the password itself.
+
+    `subject` is `account_subject` or `login_subject`; `stored_tag` a short keyed digest of the stored hash, "" without a
+    row; `network` what counts as one network ("192.0.2.1/32"), `trust_network` the wider one an account is known from;
+    `fingerprint` 24 bits of a keyed digest of the password.
+    """
+
+    subject: str
+    stored_tag: str
+    network: str
+    trust_network: str
+    fingerprint: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """How an attempt stands: `locked` is the seconds left of the longest lock that holds it up, `scope` that lock's."""
+
+    locked: float | None
+    scope: Scope | None
+    known: bool  # the account is known from this network
+    has_failures: bool  # on the sheet of account + network, for a success to clear
+    refresh_known: bool  # a success should be noted, lest the network be forgotten
+
+    @property
+    def to_be_noted(self) -> bool:
+        """Whether a success has something to write down; most have not, and cost no write."""
+        return self.has_failures or self.refresh_known
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What became of asking for a hash: admitted, or `locked` for so many seconds.
+
+    `id` is the charge's number in the store; None when nothing is counted for this attempt.
+    """
+
+    attempt: Attempt
+    known: bool
+    id: int | None = None
+    locked: float | None = None
+    scope: Scope | None = None
+
+    @property
+    def admitted(self) -> bool:
+        return self.locked is None
+
+
+@dataclass(frozen=True, slots=True)
+class SheetKey:
+    """Which sheet: "" stands for all."""
+
+    subject: str
+    stored_tag: str
+    network: str
+
+
+def account_subject(account_id: str) -> str:
+    """Whose sheets: by the account's id, so that a renamed or aliased login has one."""
+    return f"a:{account_id}"
+
+
+def login_subject(key: str) -> str:
+    """Whose sheets, for a login without a row: its comparison key (`LoginTable.key`)."""
+    return f"l:{key}"
+
+
+def account_id(subject: str) -> str:
+    """The account's id; "" for a login without a row, which has no place in a log."""
+    return subject[2:] if subject.startswith("a:") else ""
+
+
+def sheet_key(scope: Scope, attempt: Attempt) -> SheetKey:
+    match scope:
+        case Scope.ACCOUNT_NETWORK:
+            return SheetKey(attempt.subject, attempt.stored_tag, attempt.network)
+        case Scope.ACCOUNT:
+            return SheetKey(attempt.subject, attempt.stored_tag, "")
+        case Scope.NETWORK:
+            return SheetKey("", "", attempt.network)
+
+
+def scopes(rules: Lockout, attempt: Attempt, *, known: bool) -> tuple[Scope, ...]:
+    """The sheets that the attempt is counted on, whose locks hold it up too; none that is switched off.
+
+    From a network that the account is known from, only the sheet of the two: what others do elsewhere, or here with
+    other accounts, must not shut the owner out.
+    """
+    if _is_allowed(attempt.network, rules):
+        return ()
+    return tuple(scope for scope in Scope if limit(rules, scope) and (scope is Scope.ACCOUNT_NETWORK or not known))
+
+
+def limit(rules: Lockout, scope: Scope) -> int:
+    """How many make a lock; 0: none ever."""
+    limits = {
+        Scope.ACCOUNT_NETWORK: rules.failures,
+        Scope.ACCOUNT: rules.account_failures,
+        Scope.NETWORK: rules.network_accounts,
+    }
+    return limits[scope]
+
+
+def window(rules: Lockout, scope: Scope) -> float:
+    """Seconds after which a failure no longer counts."""
+    return DAY if scope is Scope.ACCOUNT else rules.window
+
+
+def lock_seconds(rules: Lockout, earlier: int) -> float:
+    """How long a lock lasts, after `earlier` ones on the same sheet within a day."""
+    return min(rules.max_duration, rules.duration * 2.0 ** min(earlier, _DOUBLINGS))
+
+
+def charge_life(hash_wait: float) -> float:
+    """Seconds that a charge counts without being confirmed or refunded."""
+    return hash_wait + CHARGE_GRACE
+
+
+def is_known(rules: Lockout, seen: float | None) -> bool:
+    """`seen`: seconds since the account's sign-in from this network was noted, None if never."""
+    return seen is not None and seen < rules.trust_for
+
+
+def is_to_be_refreshed(rules: Lockout, seen: float | None) -> bool:
+    """Daily at most, and before the network is forgotten."""
+    return rules.trust_for > 0 and (seen is None or seen >= min(DAY, rules.trust_for / 2))
+
+
+def judge(
+    rules: Lockout, attempt: Attempt, locks: Mapping[SheetKey, float], *, seen: float | None, has_failures: bool
+) -> Sheet:
+    """The attempt's sheet. `locks`: seconds left of each lock on its sheets; `seen` as in `is_known`."""
+    known = is_known(rules, seen)
+    holding = [
+        (locks[key], scope) for scope in scopes(rules, attempt, known=known) if (key := sheet_key(scope, attempt)) in locks
+    ]
+    left, scope = max(holding, default=(None, None))
+    return Sheet(left, scope, known, has_failures, is_to_be_refreshed(rules, seen))
+
+
+def _is_allowed(network: str, rules: Lockout) -> bool:
+    """Whether `network` holds an allowed address: they are never locked, and a lock would be on all of the network."""
+    if not rules.allow:
+        return False
+    ours = ipaddress.ip_network(network)
+    return any(ours.version == each.version and ours.overlaps(each) for each in rules.allow)

@@ -1,0 +1,83 @@
+"""`lockouts ...`: who is locked out because of failed sign-ins, and an operator's hand on it."""
+
+import click
+
+from gateway.accounts.lockout import account_id
+from gateway.cli.listing import age, json_option, print_rows
+from gateway.cli.settings import Settings, pass_settings
+from gateway.cli.subjects import network_named, subjects_of
+from gateway.errors import NotFound
+from gateway.store import lockout_listing
+from gateway.store.engine import opened
+from gateway.store.lockout_listing import ListedLock
+
+
+@click.group()
+def lockouts() -> None:
+    """See who is locked out because of failed sign-ins, and let them in again."""
+
+
+@lockouts.command("list")
+@json_option
+@pass_settings
+def list_lockouts(settings: Settings, as_json: bool) -> None:
+    """Show the lockouts that hold now, a line each.
+
+    Scope account_network: this network is locked out of this account. account: every network that the account is not known
+    from is. network: this network is locked out of every account that it is not known for.
+    """
+    with opened(settings.store_url, write=False) as connection:
+        found = lockout_listing.active(connection)
+    rows = [_exact(each) if as_json else _line(each) for each in found]
+    print_rows(rows, as_json=as_json, empty="Nobody is locked out.")
+
+
+@lockouts.command()
+@click.argument("name", metavar="ACCOUNT|NETWORK")
+@pass_settings
+def clear(settings: Settings, name: str) -> None:
+    """End the lockouts of an account or a network, and forget its failed sign-ins.
+
+    ACCOUNT is a login or an account's id; NETWORK an address or a network, as in 192.0.2.7 or 2001:db8::/64.
+    """
+    network = network_named(name, settings.config.lockout)
+    subjects = subjects_of(settings, name) if not network else set()
+    with opened(settings.store_url, write=True) as connection:
+        if network:
+            cleared = lockout_listing.clear_network(connection, network)
+        else:
+            cleared = lockout_listing.clear_subjects(connection, subjects)
+    if not cleared.locks and not cleared.failures:
+        raise NotFound(f"nothing is locked or counted for {network or name}")
+    click.echo(f"{_number(cleared.locks, 'lockout')} and {_number(cleared.failures, 'failed sign-in')} cleared.")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _exact(lock: ListedLock) -> dict[str, object]:
+    return {
+        "scope": lock.scope,
+        "account_id": account_id(lock.subject) or None,
+        "login": _login(lock),
+        "network": lock.network or None,
+        "age": lock.age,
+        "left": lock.left,
+    }
+
+
+def _line(lock: ListedLock) -> dict[str, object]:
+    login = _login(lock)
+    return {
+        "scope": lock.scope,
+        "account": f"{login} (no account)" if login else account_id(lock.subject),
+        "network": lock.network,
+        "age": age(lock.age),
+        "left": age(lock.left),
+    }
+
+
+def _login(lock: ListedLock) -> str | None:
+    """What was tried, when no account has it."""
+    return lock.subject[2:] if lock.subject.startswith("l:") else None

@@ -1,0 +1,57 @@
+"""What operators ask of lockouts and do to them: list, clear.
+
+Each is one short transaction on a connection from `gateway.store.engine.opened`, safe beside a running server.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, select
+
+from gateway.store.clock import now
+from gateway.store.schema import failure, lockout
+
+
+@dataclass(frozen=True, slots=True)
+class ListedLock:
+    """A lock that holds now. `subject` is "" for a network's, `network` "" for an account's. Times in seconds."""
+
+    scope: str
+    subject: str
+    network: str
+    age: float
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    locks: int  # that held
+    failures: int
+
+
+def active(connection: Connection) -> list[ListedLock]:
+    """The locks that hold now, the one that ends last first."""
+    query = (
+        select(lockout.c.scope, lockout.c.subject, lockout.c.network)
+        .add_columns((now() - lockout.c.at).label("age"), (lockout.c.until - now()).label("left"))
+        .where(lockout.c.until > now())
+        .order_by(lockout.c.until.desc())
+    )
+    return [ListedLock(**row._mapping) for row in connection.execute(query)]
+
+
+def clear_subjects(connection: Connection, subjects: Collection[str]) -> Cleared:
+    """End every lock of these accounts, from whichever network, and forget their failures."""
+    return _clear(connection, lockout.c.subject.in_(subjects), failure.c.subject.in_(subjects))
+
+
+def clear_network(connection: Connection, network: str) -> Cleared:
+    """End every lock of this network, of whichever account, and forget its failures."""
+    return _clear(connection, lockout.c.network == network, failure.c.network == network)
+
+
+def _clear(connection: Connection, locks: ColumnElement[bool], failures: ColumnElement[bool]) -> Cleared:
+    """Locks that are over go too, since they make the next ones longer. Charges go: hashes under way count no more."""
+    held = connection.execute(delete(lockout).where(locks, lockout.c.until > now())).rowcount
+    connection.execute(delete(lockout).where(locks))
+    return Cleared(held, connection.execute(delete(failure).where(failures)).rowcount)
