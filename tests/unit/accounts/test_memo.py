@@ -123,8 +123,8 @@ class TestBounds:
         full = [f"a:{n}" for n in range(room)]
         self.remember(*full, recall=recall)
         self.known("a:0")
-        self.remember("a:2", "new", recall=recall)
-        assert self.known(*full) == [subject for subject in full if subject != "a:1"]
+        self.remember("a:1", "new", recall=recall)
+        assert self.known(*full) == [subject for subject in full if subject != "a:2"]
 
     def test_remembered_again_takes_no_room(self) -> None:
         self.remember("a:1", "a:2", *["a:3"] * 100)

@@ -95,6 +95,7 @@ class TestVerifier(Harness):
         assert_pending(right)
         self.threads.step()
         self.threads.step()
+        assert self.clock.getDelayedCalls() == []
         assert value_of(right) is True
         assert value_of(wrong) is False
         assert self.sample("password_hash_seconds_count", scheme="bcrypt") == 2
@@ -232,6 +233,15 @@ class TestOneHashForTheSameQuestion(Harness):
             self.threads.step()
         assert value_of(second) is True
 
+    def test_one_who_leaves_does_not_take_the_turn_of_another_from_the_same_network(self) -> None:
+        for _ in range(2):
+            self.ask()
+        first, second = (self.ask(subject="a:7") for _ in range(2))
+        first.cancel()
+        for _ in range(3):
+            self.threads.step()
+        assert value_of(second) is True
+
     def test_a_crowded_network_does_not_hold_up_another_that_asks_the_same(self) -> None:
         for _ in range(6):
             self.ask()
@@ -289,6 +299,15 @@ class TestTurnedAway(Harness):
         assert [answer.called for answer in late] == [False, False]
         assert len(self.threads.jobs) == 2  # 0.6 s is in time, 1.2 s is not
         assert self.sample("password_hashes_waiting") == 0
+
+    def test_never_while_a_thread_is_free(self) -> None:
+        self.threads.seconds = 100.0
+        self.ask()
+        self.threads.skip()
+        assert self.verifier.average > 10.0
+        assert self.verifier.estimated_wait("a") == 0.0
+        self.ask()
+        assert len(self.threads.jobs) == 1
 
     def test_at_hash_wait_though_the_estimate_was_better(self) -> None:
         for _ in range(2):
