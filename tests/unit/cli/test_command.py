@@ -32,9 +32,20 @@ def test_every_command_has_help_without_any_settings(path: tuple[str, ...], comm
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 
+LISTINGS = ("list", "show", "doctor", "history")
+
+
 def test_every_listing_has_json() -> None:
-    listings = {" ".join(path): command for path, command in commands(root) if path[-1] in ("list", "show", "doctor")}
-    assert set(listings) == {"config show", "doctor", "accounts list", "queue list", "queue show"}
+    listings = {" ".join(path): command for path, command in commands(root) if path[-1] in LISTINGS}
+    assert set(listings) == {
+        "config show",
+        "doctor",
+        "accounts list",
+        "lockouts list",
+        "login history",
+        "queue list",
+        "queue show",
+    }
     for path, command in listings.items():
         assert path == "config show" or any("--json" in each.opts for each in command.params)
 
