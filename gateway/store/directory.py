@@ -3,32 +3,35 @@
 Theory of operation. A few threads, each with a connection, run queries; a query is for all the logins that wait when it
 starts. So a call never shares one that began before it (promise 1), at low load each goes out at once, and at high load
 one round trip serves many. A query that hangs holds one thread and nobody else: each call gives up by itself after
-PATIENCE seconds.
+PATIENCE seconds. A connection that died since its last use (the server was restarted) is replaced within the call.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, column, select
+from sqlalchemy import Connection, bindparam, column, exc, select
 from sqlalchemy.types import NullType
 from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from gateway import address, maillog
+from gateway import address
 from gateway.accounts.model import LoginRow
 from gateway.config import Accounts
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store.engine import accounts_engine
 from gateway.store.failures import translated
-from gateway.store.login_table import LoginTable, as_text, can_be_login, foreign_table
+from gateway.store.login_table import as_text, can_be_login, foreign_table
+from gateway.store.lookup import Found, Lookup, only
 
 T = TypeVar("T")
 
 THREADS = 4
 MAX_LOGINS = 100  # in one query
+PROMPT = 1.0  # seconds: who fails later than this gets no second try
 PATIENCE = 10.0  # seconds: the drivers' own limits are 5 to connect and 5 to answer
 
 
@@ -43,13 +46,14 @@ class SqlDirectory:
         self._metrics = metrics
         self._clock = clock
         self._engine = accounts_engine(accounts.url.get_secret_value(), connections=THREADS)
-        self._table = LoginTable(accounts, self._engine.dialect.name)
+        self._lookup = Lookup(accounts, self._engine.dialect.name)
+        self._table = self._lookup.table
         # NullType: a typed parameter would be cast to text, which PostgreSQL does not compare with an integer id
         account_id = bindparam("account_id", type_=NullType())
         source = foreign_table(aliases, [column("account_id"), column("address")]) if aliases else None
         self._aliases = select(source.c.address).where(source.c.account_id == account_id) if source is not None else None
         self._threads = ThreadPool(1, THREADS, "accounts")
-        self._waiting: list[tuple[str, Deferred[LoginRow | None]]] = []
+        self._waiting: dict[Deferred[LoginRow | None], str] = {}  # to the login as typed, in the order of arrival
         self._running = 0
 
     def start(self) -> None:
@@ -67,9 +71,12 @@ class SqlDirectory:
         if not can_be_login(login):
             return None
         result: Deferred[LoginRow | None] = Deferred()
-        self._waiting.append((self._table.key(login), result))
+        self._waiting[result] = login
         self._begin()
-        return await self._patiently(result)
+        try:
+            return await self._patiently(result)
+        finally:
+            self._waiting.pop(result, None)  # who gave up waits no more: a table that hangs gathers nobody
 
     async def aliases(self, account_id: str) -> frozenset[str]:
         """See the port. An alias that is no address is skipped: nothing could be sent from it."""
@@ -93,24 +100,21 @@ class SqlDirectory:
     def _begin(self) -> None:
         """Start queries for those who wait while a thread is free."""
         while self._waiting and self._running < THREADS:
-            batch, self._waiting = self._waiting[:MAX_LOGINS], self._waiting[MAX_LOGINS:]
-            batch = [(key, result) for key, result in batch if not result.called]  # not those who gave up
-            if batch:
-                self._running += 1
-                answer = deferToThreadPool(self._reactor, self._threads, self._fetch, sorted({key for key, _ in batch}))
-                answer.addBoth(self._answer, batch)
+            batch = dict(islice(self._waiting.items(), MAX_LOGINS))
+            for result in batch:
+                del self._waiting[result]
+            self._running += 1
+            answer = deferToThreadPool(self._reactor, self._threads, self._fetch, sorted(set(batch.values())))
+            answer.addBoth(self._answer, batch)
 
-    def _answer(self, rows: list[LoginRow] | Failure, batch: Sequence[tuple[str, Deferred[LoginRow | None]]]) -> None:
+    def _answer(self, found: dict[str, Found] | Failure, batch: dict[Deferred[LoginRow | None], str]) -> None:
         self._running -= 1
         self._begin()
-        found: dict[str, list[LoginRow]] = {}
-        for row in rows if isinstance(rows, list) else ():
-            found.setdefault(self._table.key(row.login), []).append(row)
-        for key, result in batch:
-            if isinstance(rows, Failure):
-                result.errback(_own(rows))
+        for result, login in batch.items():
+            if isinstance(found, Failure):
+                result.errback(_own(found))
             else:
-                _give(result, found.get(key, []))
+                _give(result, found[login])
 
     async def _ask(self, function: Callable[[Connection], T]) -> T:
         return await self._patiently(deferToThreadPool(self._reactor, self._threads, self._run, function))
@@ -125,27 +129,38 @@ class SqlDirectory:
 
     # In a thread of our own
 
-    def _fetch(self, keys: list[str]) -> list[LoginRow]:
-        return self._run(lambda c: [self._table.read(row) for row in c.execute(self._table.by_login, {"logins": keys})])
+    def _fetch(self, logins: list[str]) -> dict[str, Found]:
+        return self._run(lambda connection: self._lookup.find(connection, logins))
 
     def _run(self, function: Callable[[Connection], T]) -> T:
         started = self._clock()
         try:
-            with translated(), self._engine.connect() as connection:
-                return function(connection)
+            with translated():
+                return self._connected(function, started)
         except Unavailable as error:
             self._metrics.accounts_errors_total.inc()
             raise Unavailable(f"login table: {error}") from None
         finally:
             self._metrics.accounts_query_seconds.observe(self._clock() - started)
 
+    def _connected(self, function: Callable[[Connection], T], started: float) -> T:
+        try:
+            with self._engine.connect() as connection:
+                return function(connection)
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated or self._clock() - started > PROMPT:
+                raise
+        with self._engine.connect() as connection:
+            return function(connection)
 
-def _give(result: Deferred[LoginRow | None], rows: list[LoginRow]) -> None:
-    if len(rows) > 1:
-        maillog.two_accounts([row.id for row in rows])
-        result.errback(Unavailable("login table: two accounts differ in letter case only"))
+
+def _give(result: Deferred[LoginRow | None], found: Found) -> None:
+    try:
+        row = only(found)
+    except Unavailable as error:
+        result.errback(Unavailable(f"login table: {error}"))
     else:
-        result.callback(rows[0] if rows else None)
+        result.callback(row)
 
 
 def _own(failure: Failure) -> Exception | Failure:

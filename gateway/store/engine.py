@@ -73,19 +73,13 @@ def accounts_engine(url: str, *, connections: int) -> Engine:
     if backend == "sqlite":
         engine = _create(_sqlite_uri(parsed, "ro"), "accounts.url", **common, **_sqlite_arguments())
         _on_connect(engine, ("query_only=ON",))
+        event.listen(engine, "connect", _read_any_text)
         return engine
-    arguments = {"postgresql": _postgresql_arguments, "mysql": _mysql_arguments, "mariadb": _mysql_arguments}.get(
-        backend, dict
-    )()
-    return _create(
-        parsed,
-        "accounts.url",
-        isolation_level="AUTOCOMMIT",
-        pool_pre_ping=True,
-        pool_recycle=1800,
-        connect_args=arguments,
-        **common,
-    )
+    arguments = {"postgresql": _postgresql_arguments, "mysql": _mysql_arguments, "mariadb": _mysql_arguments}.get(backend)
+    # No ping before and no ROLLBACK after each statement, which double or triple the round trips: there is no transaction,
+    # and whoever finds that a connection has died tries once more (store/directory.py).
+    common |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None, "pool_recycle": 1800}
+    return _create(parsed, "accounts.url", connect_args=arguments(parsed) if arguments else {}, **common)
 
 
 @contextmanager
@@ -124,15 +118,28 @@ def _sqlite_arguments() -> dict[str, Any]:
     return {"module": pysqlite3.dbapi2, "connect_args": {"isolation_level": None, "timeout": TIMEOUT}}
 
 
-def _postgresql_arguments() -> dict[str, Any]:
-    options = f"-c default_transaction_read_only=on -c statement_timeout={TIMEOUT * 1000}"
-    # tcp_user_timeout: statement_timeout is the server's, and a server that is cut off cannot apply it
-    return {"connect_timeout": TIMEOUT, "options": options, "tcp_user_timeout": TIMEOUT * 1000}
+def _postgresql_arguments(url: URL) -> dict[str, Any]:
+    given = url.query.get("options", "")
+    ours = f"-c default_transaction_read_only=on -c statement_timeout={TIMEOUT * 1000}"
+    # statement_timeout is the server's, and a server that is cut off cannot apply it: the kernel looks after it
+    alive = {"tcp_user_timeout": TIMEOUT * 1000, "keepalives_idle": TIMEOUT, "keepalives_interval": 2, "keepalives_count": 3}
+    options = " ".join([*([given] if isinstance(given, str) else given), ours]).strip()
+    named = {"fallback_application_name": "smtp-gateway", "client_encoding": "utf8"}
+    return {"connect_timeout": TIMEOUT, "options": options, **alive, **named}
 
 
-def _mysql_arguments() -> dict[str, Any]:
-    seconds = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT, "write_timeout": TIMEOUT}
-    return {**seconds, "charset": "utf8mb4", "init_command": "SET SESSION TRANSACTION READ ONLY"}
+def _mysql_arguments(url: URL) -> dict[str, Any]:
+    # MariaDB and MySQL (5.7.20) each execute their own comment. We stop listening a second later than they stop working,
+    # so that no query that we gave up goes on there.
+    mariadb = f"/*M!100101 SESSION max_statement_time={TIMEOUT}, SESSION tx_read_only=1 */"
+    mysql = f"/*!50720 SESSION max_execution_time={TIMEOUT * 1000}, SESSION transaction_read_only=1 */"
+    seconds = {"connect_timeout": TIMEOUT, "read_timeout": TIMEOUT + 1, "write_timeout": TIMEOUT}
+    return {**seconds, "charset": "utf8mb4", "init_command": f"SET {mariadb} {mysql}"}
+
+
+def _read_any_text(connection: Any, record: object) -> None:
+    """A junk row of somebody else's must not fail the query: octets that are no UTF-8 are replaced, and match nothing."""
+    connection.text_factory = lambda octets: octets.decode("utf-8", "replace")
 
 
 def _on_connect(engine: Engine, pragmas: tuple[str, ...]) -> None:

@@ -12,11 +12,17 @@ from sqlalchemy import exc
 from gateway.errors import StorageFull, Unavailable
 
 _FULL_CODES = frozenset({"53100"})  # PostgreSQL disk_full
-_CLIENT_ERRORS = 2000  # PyMySQL: codes from here on are the client's own (CR_*), about the connection
+_CLIENT_ERRORS = range(2000, 3000)  # PyMySQL: the client's own (CR_*), about the connection
+
+# A text that the table's character set cannot hold. PostgreSQL: untranslatable_character. MySQL: ER_CANT_AGGREGATE_2COLLATIONS,
+# ..._3COLLATIONS, ..._NCOLLATIONS, ER_CANNOT_CONVERT_STRING
+_NO_SUCH_TEXT = frozenset({"22P05", 1267, 1270, 1271, 3988})
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """`error`, one of SQLAlchemy's, as ours."""
+    """`error`, one of SQLAlchemy's or about a text, as ours."""
+    if isinstance(error, UnicodeError):
+        return Unavailable("database: a value is no text")  # its own message quotes the octets
     if not isinstance(error, exc.DBAPIError):
         return Unavailable("database: no connection free in time")
     orig = error.orig
@@ -36,9 +42,25 @@ def _text(orig: BaseException | None, code: str) -> str:
         return f"{kind.__name__}: {orig}"  # SQLite names tables, columns and constraints, never values
     if kind.__module__.startswith("psycopg"):
         return f"{kind.__name__} {code}" if code else f"{kind.__name__}: {_first_line(str(orig))}"
-    number = orig.args[0] if orig is not None and orig.args else 0
-    shown = isinstance(number, int) and number >= _CLIENT_ERRORS
+    number = _number(orig)
+    shown = number in _CLIENT_ERRORS
     return f"{kind.__name__} {_first_line(str(orig)) if shown else number}"
+
+
+def _number(orig: BaseException | None) -> object:
+    """MySQL's code of an error."""
+    return orig.args[0] if orig is not None and orig.args else 0
+
+
+def is_no_such_text(error: Exception) -> bool:
+    """Whether a parameter cannot even be written in the table's character set, so that no row can be equal to it."""
+    orig = error.orig if isinstance(error, exc.DBAPIError) else error
+    return isinstance(orig, UnicodeEncodeError) or bool({getattr(orig, "sqlstate", None), _number(orig)} & _NO_SUCH_TEXT)
+
+
+def is_about_a_value(error: Exception) -> bool:
+    """Whether one parameter or one row is to blame, so that the same query for others may well succeed."""
+    return isinstance(error, exc.DataError | UnicodeError) or is_no_such_text(error)
 
 
 def _first_line(text: str) -> str:
@@ -50,6 +72,6 @@ def translated() -> Iterator[None]:
     """Turn a driver's error into Unavailable or StorageFull; every other exception passes."""
     try:
         yield
-    except (exc.DBAPIError, exc.TimeoutError) as error:
+    except (exc.DBAPIError, exc.TimeoutError, UnicodeError) as error:
         # from None: the driver's own text, which may quote a row, must not come along in a traceback
         raise unavailable(error) from None

@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, Inspector, func, inspect, literal, select
+from sqlalchemy import Connection, exc, func, inspect, literal, select
 
 from gateway.accounts import schemes
 from gateway.config import Accounts
 from gateway.errors import ConfigError, Unavailable
+from gateway.store import plans
 from gateway.store.engine import accounts_engine
-from gateway.store.failures import translated
-from gateway.store.login_table import LoginTable, as_text, configured_columns, foreign_table
+from gateway.store.failures import translated, unavailable
+from gateway.store.login_table import as_text, configured_columns, foreign_table
+from gateway.store.lookup import Lookup
 
 Level = Literal["ok", "warning", "problem"]
 SAMPLE = 100  # stored hashes looked at
+_NOBODY = "nobody@gateway.invalid"
 COUNTED = 100_000  # rows: a whole count of a very large table would run into the time limit
 
 
@@ -61,8 +64,9 @@ def _findings(connection: Connection, accounts: Accounts) -> Iterator[Finding]:
     yield from missing
     if not missing:
         yield _rows(connection, accounts)
-        yield from _index(connection, inspector, accounts)
-        yield from _hashes(connection, accounts)
+        lookup = Lookup(accounts, connection.dialect.name)
+        yield from _index(connection, lookup, accounts)
+        yield from _hashes(connection, lookup)
 
 
 def _rows(connection: Connection, accounts: Accounts) -> Finding:
@@ -80,46 +84,33 @@ def _missing_columns(accounts: Accounts, real: list[str]) -> Iterator[Finding]:
             yield Finding("problem", f"accounts.columns.{ours}", text)
 
 
-def _index(connection: Connection, inspector: Inspector, accounts: Accounts) -> Iterator[Finding]:
-    login = accounts.columns.login
-    dialect = connection.dialect.name
-    if dialect == "sqlite":
-        served, form = _sqlite_searches(connection, accounts), login if accounts.case_sensitive else f"{login} COLLATE NOCASE"
-    else:
-        lowered = dialect == "postgresql" and not accounts.case_sensitive
-        served, form = _has_index(inspector, accounts, lowered=lowered), f"lower({login})" if lowered else login
+def _index(connection: Connection, lookup: Lookup, accounts: Accounts) -> Iterator[Finding]:
+    """What the server says about our own query; that it can be run at all is shown by running it."""
+    key = "accounts.columns.login"
+    try:
+        lookup.find(connection, [_NOBODY])
+        served = plans.is_served(connection, lookup)
+    except exc.DBAPIError as error:
+        yield Finding("problem", key, f'the look-up by "{accounts.columns.login}" fails: {unavailable(error)}')
+        return
     if served:
-        yield Finding("ok", "accounts.columns.login", "an index serves the look-up")
+        yield Finding("ok", key, "an index serves the look-up")
     else:
-        cure = f"CREATE INDEX ... ON {accounts.table} ({form})"
-        yield Finding(
-            "warning", "accounts.columns.login", f"no index serves the look-up, each sign-in reads the whole table; {cure}"
-        )
+        cure = _cure(connection.dialect.name, accounts, folds=lookup.folds(connection))
+        yield Finding("warning", key, f"no index serves the look-up, each sign-in reads the whole table; {cure}")
 
 
-def _sqlite_searches(connection: Connection, accounts: Accounts) -> bool:
-    """Whether SQLite's plan for our own query is a search rather than a scan."""
-    query = LoginTable(accounts, "sqlite").by_login.params(logins=["a@b"])
-    sql = query.compile(connection, compile_kwargs={"render_postcompile": True})
-    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", ("a@b",))
-    return all("SCAN" not in row[-1] for row in plan)
+def _cure(dialect: str, accounts: Accounts, *, folds: bool) -> str:
+    login = accounts.columns.login
+    if dialect in ("mysql", "mariadb") and not folds and not accounts.case_sensitive:
+        return f"give {login} a collation that ends in _ci, or set case_sensitive = true"
+    plain = accounts.case_sensitive or folds
+    form = login if plain else f"{login} COLLATE NOCASE" if dialect == "sqlite" else f"lower({login})"
+    return f"CREATE INDEX ... ON {accounts.table} ({form})"
 
 
-def _has_index(inspector: Inspector, accounts: Accounts, *, lowered: bool) -> bool:
-    """Whether an index or key begins with the login column (with lower() of it). A view has none of its own: no finding."""
-    schema, _, name = accounts.table.rpartition(".")
-    if name in inspector.get_view_names(schema or None):
-        return True
-    first = [(index.get("expressions") or index["column_names"])[:1] for index in inspector.get_indexes(name, schema or None)]
-    if lowered:
-        return any(f and f[0] and "lower(" in f[0] and accounts.columns.login in f[0] for f in first)
-    keys = inspector.get_pk_constraint(name, schema or None)["constrained_columns"][:1]
-    return [accounts.columns.login] in [*first, keys]
-
-
-def _hashes(connection: Connection, accounts: Accounts) -> Iterator[Finding]:
-    table = LoginTable(accounts, connection.dialect.name)
-    stored = [as_text(value) for value in connection.execute(table.sample, {"most": SAMPLE}).scalars()]
+def _hashes(connection: Connection, lookup: Lookup) -> Iterator[Finding]:
+    stored = [as_text(value) for value in connection.execute(lookup.table.sample, {"most": SAMPLE}).scalars()]
     kinds = Counter(schemes.scheme(one) for one in stored)
     if not kinds:
         return

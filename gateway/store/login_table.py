@@ -1,4 +1,7 @@
-"""The product's login table through the column mapping: the query for some logins, and how a row of it reads.
+"""The product's login table through the column mapping: the queries for some logins, and how a row of it reads.
+
+A database finds rows by rules of its own: MySQL's collations make one of "e" and "é" and of "a@b" and "a@b ". So its answer is
+a first choice only, and a row counts for a login when both have the same `LoginTable.key`.
 
 The table is described from the configuration and never reflected, so that a database that is down does not stop a start.
 """
@@ -6,13 +9,44 @@ The table is described from the configuration and never reflected, so that a dat
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnClause, ColumnElement, Row, Select, TableClause, bindparam, column, func, select, table
+from sqlalchemy import (
+    CHAR,
+    ColumnClause,
+    ColumnElement,
+    Dialect,
+    Row,
+    Select,
+    String,
+    TableClause,
+    Text,
+    TypeDecorator,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    table,
+)
+from sqlalchemy.types import NullType
 
 from gateway.accounts.model import MAX_LOGIN, LoginRow
 from gateway.config import Accounts
 
 _TRUE_WORDS = frozenset({"true", "t", "yes", "y", "on", "1", "active", "enabled"})
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+class _Lowered(TypeDecorator[str]):
+    """A parameter that the database makes lower case, by the same rules as the column it is compared with."""
+
+    impl = String
+    cache_ok = True
+
+    def bind_expression(self, bindparam: Any) -> ColumnElement[str]:
+        return func.lower(bindparam)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value
 
 
 class LoginTable:
@@ -23,13 +57,13 @@ class LoginTable:
         self._dialect = dialect
         self._active = accounts.columns.active
         self._named = _columns(accounts)
-        from_ = foreign_table(accounts.table, self._named.values())
-        self.by_login: Select[Any] = (
-            select(*(c.label(name) for name, c in self._named.items()))
-            .select_from(from_)
-            .where(self._login().in_(bindparam("logins", expanding=True)))
-        )
-        self.sample: Select[Any] = select(self._named["password"]).select_from(from_).limit(bindparam("most"))
+        self.table = foreign_table(accounts.table, self._named.values())
+        self._by_login = {folds: self._query(folds) for folds in (False, True)}
+        self.sample: Select[Any] = select(self._named["password"]).select_from(self.table).limit(bindparam("most"))
+
+    def by_login(self, *, folds: bool) -> Select[Any]:
+        """The rows for "logins", a list as people type them. `folds`: the login column sets case aside by itself."""
+        return self._by_login[folds]
 
     def key(self, login: str) -> str:
         """What two spellings of one login share, exactly as the database compares them.
@@ -52,20 +86,38 @@ class LoginTable:
             daily_recipients=_positive(values.get("daily_recipients")),
         )
 
-    def _login(self) -> ColumnElement[str]:
-        """The left side of the comparison, in a form that an index can serve."""
+    def _query(self, folds: bool) -> Select[Any]:
+        login, typed = self._comparison(folds)
+        where = login.in_(bindparam("logins", expanding=True, type_=typed))
+        return select(*(c.label(name) for name, c in self._selected().items())).select_from(self.table).where(where)
+
+    def _comparison(self, folds: bool) -> tuple[ColumnElement[Any], Any]:
+        """The left side of the comparison, in a form that an index can serve, and the type of the right one.
+
+        NullType: psycopg would cast a string to varchar, and a citext compares with that by case.
+        """
         login = self._named["login"]
-        if self._case_sensitive or self._dialect in ("mysql", "mariadb"):  # MySQL's collations set case aside by themselves
-            return login
-        return login.collate("NOCASE") if self._dialect == "sqlite" else func.lower(login)
+        if self._case_sensitive or (folds and self._dialect != "sqlite"):
+            return login, NullType()
+        if self._dialect == "sqlite":
+            return login.collate("NOCASE"), NullType()
+        if self._dialect in ("mysql", "mariadb"):  # no index serves it: `doctor` says so
+            return cast(login, CHAR).collate("utf8mb4_general_ci"), NullType()
+        return func.lower(login), _Lowered()
+
+    def _selected(self) -> dict[str, ColumnElement[Any]]:
+        chosen: dict[str, ColumnElement[Any]] = dict(self._named)
+        if self._active is not None and self._active.form == "null":
+            # Asked of the database: not every date that is there can be read here ("infinity", "0000-00-00")
+            chosen["active"] = self._named["active"].is_(None)
+        if self._dialect == "postgresql":
+            chosen["login"] = cast(self._named["login"], Text)  # a char(n) comes without its padding
+        return chosen
 
     def _is_active(self, values: Any) -> bool:
         if self._active is None:
             return True
-        value = values["active"]
-        if self._active.form == "null":
-            return value is None
-        return is_true(value) == (self._active.form == "true")
+        return is_true(values["active"]) == (self._active.form != "not")
 
 
 def can_be_login(text: str) -> bool:
@@ -109,7 +161,9 @@ def is_true(value: object) -> bool:
 
 
 def as_id(value: object) -> str:
-    """The account's id as text; a binary one (UUID in MySQL) in hexadecimal."""
+    """The account's id as text; a binary one (UUID in MySQL) in hexadecimal; "" for NULL."""
+    if value is None:
+        return ""
     return bytes(value).hex() if isinstance(value, bytes | bytearray | memoryview) else str(value)
 
 

@@ -242,7 +242,8 @@ def test_active(tmp_path: Path, value: object, true: bool, not_: bool, null: boo
     assert is_true(value) is true
     for active, wanted in (("flag", true), ("not:flag", not_), ("null:flag", null), ("", True)):
         table = LoginTable(accounts(tmp_path, columns={"active": active}), "sqlite")
-        assert table._is_active({"active": value}) is wanted
+        read = value is None if active.startswith("null:") else value  # the database answers "IS NULL" by itself
+        assert table._is_active({"active": read}) is wanted
 
 
 def test_optional_columns(tmp_path: Path, pump: Pump, metrics: Metrics) -> None:
@@ -286,7 +287,7 @@ def test_the_comparison_is_one_that_an_index_serves(
     tmp_path: Path, dialect: str, case_sensitive: bool, comparison: str
 ) -> None:
     table = LoginTable(accounts(tmp_path, table="app.users", case_sensitive=case_sensitive), dialect)
-    assert comparison in str(table.by_login)
+    assert comparison in str(table.by_login(folds=dialect == "mysql"))
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql", "mysql"])

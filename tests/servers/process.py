@@ -1,0 +1,107 @@
+"""A database server of our own: started on loopback as a user without rights, killed when asked, gone with the tests."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.waiting import until
+
+USER = "nobody"  # for tests that run as root: PostgreSQL refuses to be root
+PATIENCE = 60.0  # seconds for a server to come up, which may have to recover first
+
+
+def program(name: str) -> str:
+    """Its path; a test that needs it is skipped by its name when it is not installed."""
+    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin") or next(map(str, debian), None)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """`command(data, port)` is what runs in the foreground; `ready(port)` raises while it does not answer."""
+
+    def __init__(self, name: str, command: Callable[[Path, int], list[str]], ready: Callable[[int], object]) -> None:
+        self._name, self._command, self._ready = name, command, ready
+        self.folder = Path(tempfile.mkdtemp(prefix=f"gateway-{name}-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, USER)
+
+    def run(self, *command: str | Path) -> None:
+        """A command that ends, as the server's user."""
+        done = subprocess.run(_as_user(command), cwd=self.folder, capture_output=True, timeout=120, env=_environment())
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        # setpriv: should this process die without a word, the kernel ends the server
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *self._command(self.folder / "data", self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                _as_user(command), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment()
+            )
+        until(self._is_ready, lambda: f"{self._name}: {self._tail()}", PATIENCE)
+
+    def kill(self) -> None:
+        """As kill -9 and the out-of-memory killer do, with the processes that it started."""
+        if self._process is not None:
+            for pid in [self._process.pid, *_children(self._process.pid)]:
+                _signal(pid, signal.SIGKILL)
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._tail()
+        try:
+            self._ready(self.port)
+        except Exception:
+            return False
+        return True
+
+    def _tail(self) -> str:
+        return (self.folder / "log").read_text("utf-8", "replace")[-2000:]
+
+
+def _as_user(command: tuple[str | Path, ...] | list[str]) -> list[str]:
+    words = list(map(str, command))
+    if os.geteuid() != 0:
+        return words
+    # First the user, then pdeathsig: the kernel forgets it when a process changes its user
+    return ["setpriv", f"--reuid={USER}", "--regid=nogroup", "--clear-groups", "--", *words]
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in listed.read_text().split()] if listed.exists() else []
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:  # it ended by itself in the meantime
+        return
