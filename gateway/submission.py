@@ -133,6 +133,7 @@ class Submission:
     # Envelope
 
     async def _mail(self, event: events.MailFrom) -> Reply:
+        await self.closed()  # a message whose chunk was refused may still be there
         self._account = account = await self._rules.authenticator.check_open(self._signed_in())
         policy.check_size(account.message_size, event.size or 0)
         rule = self._rules.senders.envelope
