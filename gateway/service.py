@@ -5,22 +5,20 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
-from twisted.python.logfile import LogFile
 from twisted.python.threadpool import ThreadPool
 
 from gateway import __version__, config, logs, maillog
@@ -49,6 +47,7 @@ from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
 from gateway.store.store_clock import StoreClock
 from gateway.submission import Rules
+from gateway.upkeep import Upkeep, attempt
 from gateway.web.site import operators_site
 
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
@@ -88,17 +87,7 @@ def _log_writer(options: Options) -> Callable[[str], object]:
     """Where log lines go: twistd's --logfile, its twistd.log when it runs in the background, or standard output."""
     twistd: Any = options.parent or {}
     name = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
-    if name != "-":
-        write: Callable[[str], object] = LogFile.fromFullPath(str(Path(name).absolute())).write
-        return write
-    return partial(_to, sys.__stdout__)
-
-
-def _to(stream: TextIO | None, text: str) -> None:
-    """Write to the real stream: twistd makes log events of what goes to sys.stdout."""
-    if stream is not None:
-        stream.write(text)
-        stream.flush()
+    return partial(logs.write_to, sys.__stdout__) if name == "-" else logs.file_writer(Path(name).absolute())
 
 
 class Gateway(Service):
@@ -123,7 +112,7 @@ class Gateway(Service):
         self._disk = ThreadPool(1, DISK_THREADS, "disk")
         self._hashing = ThreadPool(0, os.cpu_count() or 1, "hashing")
         self._ports: list[Port] = []
-        self._loops: list[LoopingCall] = []
+        self._upkeep = Upkeep(reactor)
         self._listening = self._leaving = False
         self._counted_at = 0.0
         self._wire_accounts()
@@ -242,7 +231,7 @@ class Gateway(Service):
             listening = self._reactor.listenTCP(port, factory, interface=address, backlog=1024)
         except CannotListenError as error:
             reason = error.socketError.strerror if isinstance(error.socketError, OSError) else error.socketError
-            _to(sys.__stderr__, f"{key}: cannot listen on {address} port {port}: {reason}\n")
+            logs.write_to(sys.__stderr__, f"{key}: cannot listen on {address} port {port}: {reason}\n")
             raise SystemExit(1) from None
         listening.stopReading()
         self._ports.append(listening)
@@ -263,11 +252,11 @@ class Gateway(Service):
         self._listening = True
         for number, call in ((signal.SIGHUP, self.reload), (signal.SIGTERM, self._leave), (signal.SIGINT, self._leave)):
             signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
-        self._every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
-        self._every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
-        self._every(SWEEP_EVERY, "sweeping", self._sweep)
+        self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
+        self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
+        self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
         self._say_started()
-        await self._upkeep("sampling the login table's hashes", self._learn_hashes)
+        await attempt("sampling the login table's hashes", self._learn_hashes)
 
     def _say_started(self) -> None:
         for what in self._settings.not_yet:
@@ -277,7 +266,7 @@ class Gateway(Service):
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]
         maillog.started(__version__, bound)
         if self._show_card:
-            _to(sys.__stdout__, card(self._settings, self._ports_in_use()))
+            logs.write_to(sys.__stdout__, card(self._settings, self._ports_in_use()))
 
     def _ports_in_use(self) -> dict[str, int]:
         """The port of the first listener of each kind; the last port bound is that of HTTP."""
@@ -293,20 +282,6 @@ class Gateway(Service):
         self._reactor.stop()
 
     # While running
-
-    def _every(self, seconds: float, doing: str, work: Callable[[], Awaitable[object]]) -> None:
-        loop = LoopingCall(self._upkeep, doing, work)
-        loop.clock = self._reactor
-        loop.start(seconds, now=False)
-        self._loops.append(loop)
-
-    async def _upkeep(self, doing: str, work: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await work()
-        except Unavailable as away:
-            maillog.upkeep_failed(doing, str(away))
-        except Exception as error:  # a loop that raises would never run again
-            maillog.bug(doing, error)
 
     async def _look_at_certificates(self) -> None:
         self._tls.load_if_changed(self._settings)
@@ -380,8 +355,7 @@ class Gateway(Service):
 
     async def _stop(self) -> None:
         maillog.stopping()
-        for loop in self._loops:
-            loop.stop()
+        self._upkeep.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         await self._end_sessions()
         await self._runner.stop(DELIVERIES_END)

@@ -41,6 +41,7 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
 
+# message_drop_headers is empty: Postfix itself would remove a Bcc that we have left in
 _MAIN = """\
 compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -60,6 +61,7 @@ virtual_minimum_uid = 1
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{gid}
 virtual_mailbox_limit = 0
+message_drop_headers =
 message_size_limit = 40000000
 smtpd_tls_security_level = encrypt
 smtpd_tls_cert_file = {folder}/tls.pem

@@ -103,7 +103,7 @@ def padded(octets: int) -> bytes:
 def test_the_bound_of_the_header(cut: int) -> None:
     fits, too_long = padded(MAX_HEADER), padded(MAX_HEADER + 1)
     assert fill([fits[:cut], fits[cut:] + b"body"]).refusal is None
-    for pieces in ([too_long[:cut], too_long[cut:] + b"body"], [too_long + b"body"]):
+    for pieces in ([too_long[:cut], too_long[cut:]], [too_long[:cut], too_long[cut:] + b"body"], [too_long + b"body"]):
         assert refused(pieces).text.endswith("longer than 256 KiB")
 
 
@@ -114,7 +114,7 @@ def test_a_header_without_end() -> None:
 class Drain(FakeBodies):
     """Takes any body and keeps none."""
 
-    async def create(self, name: str) -> "Drain":  # type: ignore[override]
+    async def create(self, name: str) -> "Drain":
         return self
 
     async def write(self, data: bytes) -> None: ...
@@ -189,9 +189,11 @@ def test_too_large_is_known_before_the_end() -> None:
     ("flaw", "word"), [("bare_cr", "carriage return"), ("nul", "NUL"), ("bare_lf", "bare LF")], ids=lambda value: str(value)
 )
 def test_flaws(flaw: str, word: str) -> None:
-    draft = make()
-    run(draft.take(MESSAGE))
-    run(draft.finish(seen(len(MESSAGE), **{flaw: True}), bare_newlines=False))
+    bodies = FakeBodies()
+    draft = make(bodies=bodies)
+    run(draft.take(MESSAGE + b"x" * INLINE))
+    run(draft.finish(seen(len(MESSAGE) + INLINE, **{flaw: True}), bare_newlines=False))
+    assert not bodies.growing
     assert draft.refusal is not None
     assert word in draft.refusal.text
 

@@ -3,6 +3,7 @@
 The processes import the checkout; what they do for mail clients is in tests/acceptance/.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -63,10 +64,8 @@ class Running:
     def _pauses(self) -> Iterator[bool]:
         """Each a short wait for the process to end; False once they add up to WAIT."""
         for _ in range(int(WAIT / 0.05)):
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                pass
             yield True
         yield False
 

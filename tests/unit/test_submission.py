@@ -169,6 +169,13 @@ def test_a_lost_connection_leaves_nothing() -> None:
     assert not gateway.queued
 
 
+def test_a_refused_message_leaves_nothing() -> None:
+    gateway = Gateway()
+    send(gateway.signed_in(), b"From: boss@example.com\r\n\r\n" + b"x" * 70_000)
+    assert not gateway.bodies.growing
+    assert not gateway.bodies.files
+
+
 def test_a_message_that_cannot_be_queued_leaves_its_body_to_the_sweep() -> None:
     """The commit's result may be unknown: then a row names the file."""
     gateway = Gateway()

@@ -12,6 +12,7 @@ from gateway.edge import server
 from gateway.edge.limits import Door
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue.model import NewMessage
+from tests.fakes import FakeBodies
 from tests.harness import DEMO, Gateway, LoginTable
 from tests.unit.edge.line import AUTH, ENVELOPE, HELLO, MESSAGE, WRONG_AUTH, Line, SlowQueue
 
@@ -62,6 +63,17 @@ class FailingQueue:
         if self.error is not None:
             raise self.error
         self.accepted.append(message)
+
+
+class BodiesWithABug(FakeBodies):
+    """Fails `bugs` times in a way that nobody expects."""
+
+    bugs = 0
+
+    def check(self) -> None:
+        if self.bugs:
+            self.bugs -= 1
+            raise RuntimeError("a bug")
 
 
 class TestOrder:
@@ -422,10 +434,11 @@ class TestDecisions:
     def test_a_bug_in_the_middle_of_a_message_leaves_no_message_with_a_hole(self) -> None:
         gateway = Gateway()
         gateway.rules.authenticator.ceiling = 1_000_000
+        bodies = gateway.rules.bodies = BodiesWithABug()
         line = Line.signed_in(gateway)
         line.say(ENVELOPE, b"Subject: s\r\n\r\n" + b"x" * 70_000 + b"\r\n")
         line.heard()
-        gateway.bodies.growing.clear()  # so that the next block is a KeyError
+        bodies.bugs = 1
         with capture_logs() as logs:
             line.say(b"y" * 400_000 + b"\r\n")
         assert [entry["event"] for entry in logs] == ["unexpected error"]

@@ -35,7 +35,7 @@ TO, CC, BCC = Field.TO, Field.CC, Field.BCC
 
 
 class CountingOutbox(FakeOutbox):
-    """Notes how often it was read, and that its clock goes with the test's. `gate` holds up what is added."""
+    """Goes by the test's clock and counts `takes`. `gate` holds up what is added, `looking` each look at what is due."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -43,6 +43,7 @@ class CountingOutbox(FakeOutbox):
         self._began = self.now
         self.takes = 0
         self.gate: Deferred[None] | None = None
+        self.looking: Deferred[None] | None = None
 
     @property
     def waiting(self) -> int:
@@ -73,6 +74,8 @@ class CountingOutbox(FakeOutbox):
 
     async def next_due(self) -> float | None:
         self.tick()
+        if self.looking is not None:
+            await self.looking
         return await super().next_due()
 
 

@@ -375,6 +375,20 @@ class TestStop:
         value_of(over)
         assert it.states("late") == [State.DELIVERED]
 
+    def test_a_look_that_is_out_takes_nothing_any_more(self) -> None:
+        it = Sending()
+        it.relay.room = 0
+        it.accept()
+        it.relay.room = 1_000_000
+        looking = it.outbox.looking = Deferred()
+        it.runner.start()
+        it.clock.advance(0)
+        over = it.stop()
+        looking.callback(None)
+        value_of(over)
+        assert it.outbox.takes == 0
+        assert it.clock.getDelayedCalls() == []
+
     def test_outcomes_that_the_store_does_not_take_by_then_are_given_up_with_a_line(self) -> None:
         it = Sending()
         it.relay.held = True

@@ -336,6 +336,17 @@ def test_starttls_starts_over() -> None:
     assert found.send(b"MAIL FROM:<>\r\nEHLO a\r\nMAIL FROM:<>\r\n") == [503, 250, 530]
 
 
+def test_nothing_in_clear_is_left_once_tls_is_asked_for() -> None:
+    """Whatever the driver does until TLS is there (CVE-2011-0411)."""
+    session = Talk(SessionSettings("gateway.example", starttls=True)).session
+    session.receive_data(b"EHLO a\r\nSTARTTLS\r\nNOOP\r\nEHLO b\r\n")
+    session.next_event()
+    session.answer(reply.OK)
+    assert isinstance(session.next_event(), events.StartTls)
+    assert (session.held, session.next_event()) == (0, None)
+    assert codes(session.data_to_send()) == [250, 220]
+
+
 # Limits
 
 
@@ -363,6 +374,13 @@ def test_failed_sign_ins_a_session() -> None:
     settings = SessionSettings("g", starttls=False, implicit_tls=True, auth_failures=2)
     found = talk(settings=settings, decide=nobody_signs_in)
     assert found.send(b"EHLO a\r\n" + AUTH + AUTH + AUTH) == [250, 535, 535, 421]
+
+
+def test_a_failed_sign_in_is_not_an_error_besides() -> None:
+    settings = SessionSettings("g", starttls=False, implicit_tls=True, errors=2, auth_failures=9)
+    found = talk(settings=settings, decide=nobody_signs_in)
+    assert found.send(b"EHLO a\r\n" + AUTH * 3 + b"X\r\n") == [250, 535, 535, 535, 500]
+    assert not found.session.closing
 
 
 def test_somebody_else_is_a_failed_sign_in() -> None:
