@@ -274,13 +274,9 @@ class ServerSession:
         except sasl.Malformed:
             self._sasl = None
             raise Refused(reply.BAD_BASE64) from None
-        except sasl.Impersonation:
-            self._sasl = None
-            self._auth_answered(reply.WRONG_LOGIN)
         except Refused:
             self._sasl = None
             raise
-        return None
 
     def _sasl_step(self) -> Event | None:
         assert self._sasl is not None

@@ -8,6 +8,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
 from tests.acceptance.mail import message, submit, until_arrived
+from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, greeted, signed_in
 
@@ -52,6 +53,33 @@ def test_nobody_is_let_in_while_it_stops(gateway: GatewayProcess) -> None:
         busy.send(rest)
         assert busy.reply().code == 250
     assert gateway.wait() == 0
+
+
+def test_a_second_sigterm_changes_nothing(gateway: GatewayProcess) -> None:
+    with signed_in(gateway) as busy, signed_in(gateway) as idle:
+        rest = _half_sent(busy)
+        for _ in range(3):
+            gateway.signal(signal.SIGTERM)
+        assert idle.reply().head == "421 4.3.2"
+        busy.send(rest)
+        assert busy.reply().code == 250
+    assert gateway.wait() == 0
+    assert not gateway.logged("unexpected error"), gateway.story()
+
+
+def test_a_silent_smarthost_does_not_hold_up_a_stop(install: Install, smarthost: Smarthost) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections open, and nobody greets
+        hop = f"smtp://127.0.0.1:{silent.getsockname()[1]}?tls=none"
+        gateway = install(relay={"next_hop": [hop], "retry": ["1s"]}).start()
+        submit(gateway, message("kept"))
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait(40.0) == 0
+    assert not gateway.logged("unexpected error"), gateway.story()
+    gateway.at.write_settings({"relay": {"next_hop": [smarthost.url]}})
+    gateway.start()
+    until(lambda: smarthost.received("bob@example.net"), gateway.story)
+    gateway.until_logged("delivered")
+    assert len(smarthost.deliveries) == 1
 
 
 def _refused(port: int) -> bool:

@@ -12,7 +12,6 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD, chain
 from tests.acceptance.mail import message
-from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, greeted, signed_in
 
 BRAND = "smtp.brand.example"
@@ -93,7 +92,8 @@ def test_a_renewed_certificate_is_taken_and_an_open_session_survives(
         leaf = gateway.at.renew(ca)
         if hup:
             gateway.signal(signal.SIGHUP)
-        until(lambda: certificate(gateway) == der(leaf), gateway.story, 60.0)
+        gateway.until_logged("configuration reloaded" if hup else "certificates loaded", patience=60.0)
+        assert certificate(gateway) == der(leaf)
         assert wire.data(message()).code == 250
         assert wire.command("NOOP").code == 250
 
