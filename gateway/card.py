@@ -1,5 +1,6 @@
 """The card that a start for trying prints: where to connect, as whom, and one line to copy."""
 
+import shlex
 import shutil
 
 from gateway.config import Config
@@ -8,7 +9,7 @@ DEMO_LOGIN = "demo@example.com"
 
 
 def card(config: Config, ports: dict[str, int]) -> str:
-    """The card's text; `ports` has the port in use for "starttls" and "tls" where there is such a listener."""
+    """The card's text; `ports` has the port in use for each kind of listener there is: "starttls", "tls", "none"."""
     listen = next((entry for entry in config.listen if entry.security == "starttls"), config.listen[0])
     server = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.address, listen.address)  # noqa: S104 - shown, not bound
     password = _password(config)
@@ -40,17 +41,23 @@ def _destination(config: Config) -> str:
     return str(hop.path.relative_to(config.base) if hop.path.is_relative_to(config.base) else hop.path)
 
 
+# How each kind of listener is spoken to: swaks's option, curl's scheme and options
+_SWAKS = {"starttls": "--tls ", "tls": "--tlsc ", "none": ""}
+_CURL = {"starttls": ("smtp", "--insecure --ssl-reqd "), "tls": ("smtps", "--insecure "), "none": ("smtp", "")}
+
+
 def _try(server: str, ports: dict[str, int], password: str) -> str:
-    port, tls = (ports["starttls"], True) if "starttls" in ports else (next(iter(ports.values()), 0), "tls" in ports)
+    """One line to copy, for the best listener there is."""
+    security = next(kind for kind in ("starttls", "tls", "none") if kind in ports)
+    host = f"[{server}]" if ":" in server else server
     if shutil.which("swaks"):
-        how = "--tls" if "starttls" in ports else "--tlsc" if tls else ""
         return (
-            f"swaks --server {server}:{port} {how} --auth PLAIN --auth-user {DEMO_LOGIN} --auth-password '{password}' "
-            f"--from {DEMO_LOGIN} --to friend@example.net --header 'Subject: Hello'"
+            f"swaks --server {host}:{ports[security]} {_SWAKS[security]}--auth PLAIN --auth-user {DEMO_LOGIN} "
+            f"--auth-password {shlex.quote(password)} --from {DEMO_LOGIN} --to friend@example.net --header 'Subject: Hello'"
         )
-    scheme = "smtp" if "starttls" in ports else "smtps" if tls else "smtp"
+    scheme, options = _CURL[security]
     return (
         f"printf 'To: friend@example.net\\r\\nSubject: Hello\\r\\n\\r\\nHello!\\r\\n' | curl --silent --show-error "
-        f"--insecure --ssl-reqd --url {scheme}://{server}:{port} --user '{DEMO_LOGIN}:{password}' "
+        f"{options}--url {scheme}://{host}:{ports[security]} --user {shlex.quote(f'{DEMO_LOGIN}:{password}')} "
         f"--mail-from {DEMO_LOGIN} --mail-rcpt friend@example.net --upload-file -"
     )

@@ -6,7 +6,7 @@ nothing more is kept (RFC 5321 section 4.1.1.4).
 
 from collections.abc import Sequence
 
-from gateway import reply
+from gateway import maillog, reply
 from gateway.address import Address
 from gateway.errors import StorageFull, Unavailable
 from gateway.message import header as headers
@@ -34,6 +34,13 @@ class Draft:
 
     async def take(self, data: bytes) -> None:
         """Some more octets. What goes wrong with them is in `refusal` afterwards."""
+        try:
+            await self._take(data)
+        except Exception:  # a bug: the session lives, but a message with a hole in it must not
+            await self._refuse(reply.SERVICE_ERROR)
+            raise
+
+    async def _take(self, data: bytes) -> None:
         self._octets += len(data)
         if self.refusal is not None:
             return
@@ -90,13 +97,9 @@ class Draft:
     async def _store(self, data: bytes) -> None:
         try:
             await self._body.write(data)
-        except StorageFull:
-            await self._refuse(reply.STORE_FULL)
-        except Unavailable:
-            await self._refuse(reply.SERVICE_ERROR)
-        except Exception:  # a bug: the session lives, but a message with a hole in it must not
-            await self._refuse(reply.SERVICE_ERROR)
-            raise
+        except Unavailable as away:
+            maillog.store_unavailable("writing a body", str(away))
+            await self._refuse(reply.STORE_FULL if isinstance(away, StorageFull) else reply.SERVICE_ERROR)
 
     async def _refuse(self, said: Reply) -> None:
         self.refusal = said

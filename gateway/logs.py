@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from gateway import maillog
@@ -30,6 +32,19 @@ def configure(form: Literal["console", "json"], level: str, write: Callable[[str
         logger_factory=lambda *_: _Lines(write),
         cache_logger_on_first_use=False,
     )
+
+
+def file_writer(path: Path) -> Callable[[str], object]:
+    """Appends to the file, and begins a new one when it is large, as twistd does with its own."""
+    write: Callable[[str], object] = LogFile.fromFullPath(str(path)).write
+    return write
+
+
+def write_to(stream: TextIO | None, text: str) -> None:
+    """For the real streams: twistd makes log events of what goes to sys.stdout."""
+    if stream is not None:
+        stream.write(text)
+        stream.flush()
 
 
 class _Lines:

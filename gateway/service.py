@@ -8,19 +8,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import LoopingCall
 from twisted.internet.tcp import Port
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
-from twisted.python.logfile import LogFile
 from twisted.python.threadpool import ThreadPool
 
 from gateway import __version__, config, logs, maillog
@@ -49,6 +47,7 @@ from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
 from gateway.store.store_clock import StoreClock
 from gateway.submission import Rules
+from gateway.upkeep import Upkeep, attempt
 from gateway.web.site import operators_site
 
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
@@ -58,8 +57,10 @@ SWEEP_STEP = 500  # messages in one transaction
 ORPHAN_AGE = 86400.0  # seconds
 COUNTS_FOR = 5.0  # seconds that figures of the queue are good for a scrape
 SESSIONS_END = 30.0  # seconds that transactions may take at a stop
+LAST_WORDS = 2.0  # seconds more for those that are cut to read why
 DELIVERIES_END = 15.0  # seconds more that deliveries may take
 DISK_THREADS = 4
+NEED_RESTART = ("listen", "accounts", "store", "http")  # tables that a reload does not take
 HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
 
 
@@ -86,17 +87,7 @@ def _log_writer(options: Options) -> Callable[[str], object]:
     """Where log lines go: twistd's --logfile, its twistd.log when it runs in the background, or standard output."""
     twistd: Any = options.parent or {}
     name = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
-    if name != "-":
-        write: Callable[[str], object] = LogFile.fromFullPath(str(Path(name).absolute())).write
-        return write
-    return partial(_to, sys.__stdout__)
-
-
-def _to(stream: TextIO | None, text: str) -> None:
-    """Write to the real stream: twistd makes log events of what goes to sys.stdout."""
-    if stream is not None:
-        stream.write(text)
-        stream.flush()
+    return partial(logs.write_to, sys.__stdout__) if name == "-" else logs.file_writer(Path(name).absolute())
 
 
 class Gateway(Service):
@@ -118,25 +109,21 @@ class Gateway(Service):
         except Unavailable as away:
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self._metrics = Metrics(CollectorRegistry())
-        self._tls = ServerTls(settings, self._clock.now)
-        self._metrics.certificate_expiry.set_function(lambda: self._tls.expires - self._clock.now())
         self._disk = ThreadPool(1, DISK_THREADS, "disk")
         self._hashing = ThreadPool(0, os.cpu_count() or 1, "hashing")
         self._ports: list[Port] = []
-        self._loops: list[LoopingCall] = []
-        self._listening = False
+        self._upkeep = Upkeep(reactor)
+        self._listening = self._leaving = False
         self._counted_at = 0.0
-        self._wire(store_url)
+        self._wire_accounts()
+        self._wire_queue(store_url)
+        self._wire_edge()
 
-    def _wire(self, store_url: str) -> None:
+    def _wire_accounts(self) -> None:
         settings, metrics, reactor = self._settings, self._metrics, self._reactor
-        self._database = Database(store_url, reactor=reactor, metrics=metrics, clock=time.monotonic)
         self._directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
         )
-        self._spool = Spool(settings.server.state_dir / "spool", self._on_disk)
-        self._spool.prepare()
-        self._outbox = SqlOutbox(self._database, f"{settings.server.hostname}:{os.getpid()}")
         self._verifier = Verifier(
             self._in_hash_thread,
             metrics,
@@ -153,9 +140,21 @@ class Gateway(Service):
             delay=settings.lockout.delay,
             ceiling=settings.limits.message_size,
         )
+
+    def _wire_queue(self, store_url: str) -> None:
+        settings, metrics, reactor = self._settings, self._metrics, self._reactor
+        self._database = Database(store_url, reactor=reactor, metrics=metrics, clock=time.monotonic)
+        self._outbox = SqlOutbox(self._database, f"{settings.server.hostname}:{os.getpid()}")
+        self._spool = Spool(settings.server.state_dir / "spool", self._on_disk)
+        self._spool.prepare()
         reporter = Reporter(settings.server.hostname, self._spool, self._new_id, self._clock.now)
         self._relay = self._next_hops(settings)
         self._runner = Runner(self._outbox, self._spool, self._relay, reporter, _schedule(settings), reactor, metrics)
+
+    def _wire_edge(self) -> None:
+        settings, metrics = self._settings, self._metrics
+        self._tls = ServerTls(settings, self._clock.now)
+        metrics.certificate_expiry.set_function(lambda: self._tls.expires - self._clock.now())
         rules = Rules(
             settings.server.hostname,
             settings.server.hide_client,
@@ -169,7 +168,7 @@ class Gateway(Service):
             self._new_id,
         )
         door = Door(settings.limits.connections, settings.limits.connections_per_network)
-        self._edge = Edge(rules, door, self._tls, settings.lockout, metrics, reactor)
+        self._edge = Edge(rules, door, self._tls, settings.lockout, metrics, self._reactor)
         self._site = operators_site(
             metrics,
             self._count_queue,
@@ -219,7 +218,7 @@ class Gateway(Service):
         """twistd hands us its application: from now on Twisted's own events become lines of our log."""
         if isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, logs.TwistedEvents())
-        super().setServiceParent(parent)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
         """Bind the ports, while we may; nobody is let in before the store is ours (`_begin`)."""
@@ -232,13 +231,13 @@ class Gateway(Service):
             listening = self._reactor.listenTCP(port, factory, interface=address, backlog=1024)
         except CannotListenError as error:
             reason = error.socketError.strerror if isinstance(error.socketError, OSError) else error.socketError
-            _to(sys.__stderr__, f"{key}: cannot listen on {address} port {port}: {reason}\n")
+            logs.write_to(sys.__stderr__, f"{key}: cannot listen on {address} port {port}: {reason}\n")
             raise SystemExit(1) from None
         listening.stopReading()
         self._ports.append(listening)
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for pool in (self._disk, self._hashing):
             pool.start()
         self._database.start()
@@ -251,12 +250,13 @@ class Gateway(Service):
         for port in self._ports:
             port.startReading()
         self._listening = True
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-        self._loop(CERTIFICATES_EVERY, lambda: self._tls.load_if_changed(self._settings))
-        self._loop(CLOCK_EVERY, partial(self._upkeep, "reading the store's clock", self._look_at_clock))
-        self._loop(SWEEP_EVERY, partial(self._upkeep, "sweeping", self._sweep))
+        for number, call in ((signal.SIGHUP, self.reload), (signal.SIGTERM, self._leave), (signal.SIGINT, self._leave)):
+            signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
+        self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
+        self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
+        self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
         self._say_started()
-        await self._upkeep("sampling the login table's hashes", self._learn_hashes)
+        await attempt("sampling the login table's hashes", self._learn_hashes)
 
     def _say_started(self) -> None:
         for what in self._settings.not_yet:
@@ -266,11 +266,14 @@ class Gateway(Service):
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]
         maillog.started(__version__, bound)
         if self._show_card:
-            numbers = [port.getHost().port for port in self._ports]
-            used: dict[str, int] = {
-                listen.security: number for listen, number in zip(self._settings.listen, numbers, strict=False)
-            }
-            _to(sys.__stdout__, card(self._settings, used))
+            logs.write_to(sys.__stdout__, card(self._settings, self._ports_in_use()))
+
+    def _ports_in_use(self) -> dict[str, int]:
+        """The port of the first listener of each kind; the last port bound is that of HTTP."""
+        used: dict[str, int] = {}
+        for listen, port in zip(self._settings.listen, self._ports[:-1], strict=True):
+            used.setdefault(listen.security, port.getHost().port)
+        return used
 
     def _give_up(self, failure: Any) -> None:
         """The start failed after the ports were bound: stop, with a status that a supervisor notices."""
@@ -280,19 +283,8 @@ class Gateway(Service):
 
     # While running
 
-    def _loop(self, seconds: float, call: Callable[[], object]) -> None:
-        loop = LoopingCall(call)
-        loop.clock = self._reactor
-        loop.start(seconds, now=False)
-        self._loops.append(loop)
-
-    async def _upkeep(self, doing: str, work: Callable[[], Any]) -> None:
-        try:
-            await work()
-        except Unavailable as away:
-            maillog.upkeep_failed(doing, str(away))
-        except Exception as error:  # a loop that raises would never run again
-            maillog.bug(doing, error)
+    async def _look_at_certificates(self) -> None:
+        self._tls.load_if_changed(self._settings)
 
     async def _look_at_clock(self) -> None:
         await self._clock.look(self._database)
@@ -330,32 +322,42 @@ class Gateway(Service):
         except ConfigError as error:
             maillog.reload_refused(error.problems)
             return
+        ignored = [name for name in NEED_RESTART if getattr(new, name) != getattr(self._settings, name)]
         self._settings = new
-        rules, door = self._edge.rules, self._edge.door
-        rules.limits, rules.senders, rules.hide_client = new.limits, new.senders, new.server.hide_client
-        door.total, door.per_network = new.limits.connections, new.limits.connections_per_network
-        self._edge.lockout = new.lockout
+        logs.configure(new.log.format, new.log.level, self._write_log)
+        self._reload_edge(new)
+        self._reload_relay(relay, new)
+        maillog.reloaded()
+        if ignored:
+            maillog.needs_restart(ignored)
+
+    def _reload_edge(self, new: Config) -> None:
+        edge = self._edge
+        edge.rules.limits, edge.rules.senders, edge.rules.hide_client = new.limits, new.senders, new.server.hide_client
+        edge.door.total, edge.door.per_network = new.limits.connections, new.limits.connections_per_network
+        edge.lockout = new.lockout
         self._authenticator.delay, self._authenticator.ceiling = new.lockout.delay, new.limits.message_size
         self._verifier.hash_wait = new.limits.hash_wait
+
+    def _reload_relay(self, relay: NextHops, new: Config) -> None:
         old, self._relay = self._relay, relay
         self._runner.relay = relay
         self._runner.schedule = _schedule(new)
         ensureDeferred(old.close())
-        logs.configure(new.log.format, new.log.level, self._write_log)
-        maillog.reloaded()
 
     # Stop
 
+    def _leave(self) -> None:
+        """SIGTERM, SIGINT: stop, once. Twisted's own way ends twistd by the signal, not with status 0, and minds a second."""
+        if not self._leaving:
+            self._leaving = True
+            self._reactor.stop()
+
     async def _stop(self) -> None:
         maillog.stopping()
-        for loop in self._loops:
-            loop.stop()
-        await DeferredList([_stopped(port) for port in self._ports], consumeErrors=True)
-        gone = self._edge.drain()
-        if not await self._within(SESSIONS_END, gone):
-            self._edge.cut()
-            await self._within(2.0, gone)
-            self._edge.abort()
+        self._upkeep.stop()
+        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
+        await self._end_sessions()
         await self._runner.stop(DELIVERIES_END)
         await self._relay.close()
         await self._directory.stop()
@@ -364,8 +366,16 @@ class Gateway(Service):
             pool.stop()
         maillog.stopped()
 
+    async def _end_sessions(self) -> None:
+        """Idle ones at once, those in a transaction after it, the rest when their time is over."""
+        gone = self._edge.drain()
+        if not await self._within(SESSIONS_END, gone):
+            self._edge.cut()
+            await self._within(LAST_WORDS, gone)
+            self._edge.abort()
+
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return ensureDeferred(self._stop())
 
     async def _within(self, seconds: float, awaited: Deferred[None]) -> bool:
@@ -382,12 +392,3 @@ class Gateway(Service):
 def _schedule(settings: Config) -> Schedule:
     relay = settings.relay
     return Schedule(relay.retry, relay.give_up, relay.delay_warning)
-
-
-def _stopped(port: Port) -> Deferred[Any]:
-    stopping: Deferred[Any] | None = port.stopListening()
-    return stopping if stopping is not None else Deferred.fromCoroutine(_nothing())
-
-
-async def _nothing() -> None:
-    pass

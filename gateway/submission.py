@@ -14,6 +14,7 @@ from gateway import maillog, reply
 from gateway.accounts import policy
 from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials
+from gateway.address import unquoted
 from gateway.config import Limits, Senders
 from gateway.draft import Draft
 from gateway.errors import Refused
@@ -133,6 +134,7 @@ class Submission:
     # Envelope
 
     async def _mail(self, event: events.MailFrom) -> Reply:
+        await self.closed()  # a message whose chunk was refused may still be there
         self._account = account = await self._rules.authenticator.check_open(self._signed_in())
         policy.check_size(account.message_size, event.size or 0)
         rule = self._rules.senders.envelope
@@ -143,7 +145,7 @@ class Submission:
 
     def _rcpt(self, event: events.RcptTo) -> Reply:
         recipients = self._open().recipients
-        key = f"{event.recipient.local}@{event.recipient.domain_key}"
+        key = f"{unquoted(event.recipient.local)}@{event.recipient.domain_key}"
         if key not in recipients:  # a repeated one is accepted, and delivered once
             policy.check_recipients(len(recipients) + 1, self._rules.limits.recipients)
             recipients[key] = event
@@ -166,8 +168,8 @@ class Submission:
             await draft.finish(event, bare_newlines=self._rules.limits.bare_newline == "normalize")
             if draft.refusal is not None:
                 raise Refused(draft.refusal)
-            self._check_authors(draft)
             self._account = await self._rules.authenticator.check_open(self._signed_in())
+            self._check_authors(draft)
             policy.check_size(self._account.message_size, event.octets)
             message = self._prepared(transaction, draft, event, await draft.stored())
             await self._rules.queue.accept(message)

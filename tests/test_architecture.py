@@ -24,6 +24,7 @@ OURS: dict[str, set[str]] = {
     "maillog": set(),
     "config": {"errors", "address"},
     "logs": {"maillog"},
+    "upkeep": {"errors", "maillog"},
     "card": {"config"},
     "smtp": VALUES,
     "message": VALUES,
@@ -51,7 +52,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pysqlite3": {"store"},
     "sqlalchemy": {"store", "cli"},
     "structlog": {"maillog", "logs"},
-    "twisted": {"edge", "relay", "web", "queue", "store", "logs", "service"},
+    "twisted": {"edge", "relay", "web", "queue", "store", "logs", "upkeep", "service"},
     "twisted.internet.defer": {"accounts"},  # to wait, nothing else
     "cryptography": {"edge", "cli"},
     "OpenSSL": {"edge", "relay"},

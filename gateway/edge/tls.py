@@ -5,9 +5,9 @@ Sessions that are open keep the certificate they began with. A fault in a new fi
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -39,7 +39,7 @@ class ServerTls:
         stamps = _stamps(config)
         pairs = _pairs(config, self._now())
         minimum = TLSVersion.TLSv1_3 if config.tls.min_version == "1.3" else TLSVersion.TLSv1_2
-        contexts = [_context(pair, minimum) for pair in pairs]
+        contexts = _contexts(pairs, minimum)
         names = {
             name.encode("ascii").lower(): context
             for sni, context in zip(config.tls.sni, contexts[1:], strict=True)
@@ -48,7 +48,7 @@ class ServerTls:
         for context in contexts:
             context.set_tlsext_servername_callback(self._choose)
         self._default, self._names, self._stamps = contexts[0], names, stamps
-        self.expires = min(pair.expires for pair in pairs)
+        self.expires = min(pair.expires for _, pair in pairs)
         self.is_self_signed = config.tls.certificate is None
 
     def load_if_changed(self, config: Config) -> None:
@@ -74,8 +74,8 @@ class ServerTls:
             connection.set_context(context)
 
 
-def _pairs(config: Config, now: float) -> list[KeyPair]:
-    """The default pair, then one for each `[[tls.sni]]`. Raises ConfigError with all faults."""
+def _pairs(config: Config, now: float) -> list[tuple[str, KeyPair]]:
+    """The default pair, then one for each `[[tls.sni]]`, with their key paths. Raises ConfigError with all faults."""
     tls = config.tls
     files = [("tls", tls.certificate, tls.key)]
     if tls.certificate is None:
@@ -88,7 +88,7 @@ def _pairs(config: Config, now: float) -> list[KeyPair]:
         try:
             pair = read_pair(certificate, key, where)
             check_dates(pair, now, where)
-            pairs.append(pair)
+            pairs.append((where, pair))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -96,16 +96,30 @@ def _pairs(config: Config, now: float) -> list[KeyPair]:
     return pairs
 
 
+def _contexts(pairs: list[tuple[str, KeyPair]], minimum: object) -> list[SSL.Context]:
+    contexts, problems = [], []
+    for where, pair in pairs:
+        try:
+            contexts.append(_context(pair, minimum))
+        except SSL.Error as error:  # a key too short for today, for one
+            problems.append(f"{where}: TLS cannot use this certificate and key: {_reason(error)}")
+    if problems:
+        raise ConfigError(problems)
+    return contexts
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's own words: its exceptions carry a list of (library, function, reason)."""
+    said = error.args[0] if error.args else []
+    return "; ".join(str(entry[-1]) for entry in said) or "no reason given"
+
+
 def _context(pair: KeyPair, minimum: object) -> SSL.Context:
     """Twisted's choice of ciphers and options (no renegotiation, no compression)."""
-    pem = pair.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    leaf, *rest = [crypto.X509.from_cryptography(certificate) for certificate in pair.chain]
-    options = CertificateOptions(
-        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, pem),
-        certificate=leaf,
-        extraCertChain=rest,
-        raiseMinimumTo=minimum,
-    )
+    key: Any = pair.key  # pyOpenSSL takes cryptography's objects; Twisted's annotations still ask for its old ones
+    chain: list[Any] = list(pair.chain)
+    leaf, *rest = chain
+    options = CertificateOptions(privateKey=key, certificate=leaf, extraCertChain=rest, raiseMinimumTo=minimum)
     context: SSL.Context = options.getContext()
     return context
 

@@ -39,7 +39,8 @@ class SessionSettings:
 class Rule:
     """One row of the command table: who runs it, in which states, and what it says in the others."""
 
-    run: str  # name of the session's method
+    run: str = ""  # name of the session's method, when it does more than reply
+    says: Reply = reply.BAD_COMMAND  # the reply without one
     wrong: Mapping[State, Reply] = field(default_factory=dict)
     limit: int = 512  # octets with CRLF (RFC 5321 section 4.5.3.1.4) and what extensions add to it
     argument: bool = True  # False: 501 if there is one
@@ -70,14 +71,19 @@ RULES: dict[str, Rule] = {
         argument=False,
         signed_in=True,
     ),
-    "BDAT": Rule("_bdat"),  # its chunk has to be read before anything can be said
+    # its chunk has to be read before anything can be said
+    "BDAT": Rule(
+        "_bdat",
+        wrong=_EARLY | {State.READY: reply.BDAT_REFUSED, State.MAIL: reply.RECIPIENT_FIRST},
+        signed_in=True,
+    ),
     "RSET": Rule("_rset", argument=False, junk=True),
-    "NOOP": Rule("_noop", junk=True),
+    "NOOP": Rule(says=reply.OK, junk=True),
     "VRFY": Rule("_vrfy", junk=True),
-    "HELP": Rule("_help", junk=True),
-    "EXPN": Rule("_unimplemented", junk=True),
-    "ETRN": Rule("_unimplemented", junk=True),
-    "TURN": Rule("_unimplemented", junk=True),
-    "QUIT": Rule("_quit", argument=False),
+    "HELP": Rule(says=reply.HELP, junk=True),
+    "EXPN": Rule(says=reply.NOT_IMPLEMENTED, junk=True),
+    "ETRN": Rule(says=reply.NOT_IMPLEMENTED, junk=True),
+    "TURN": Rule(says=reply.NOT_IMPLEMENTED, junk=True),
+    "QUIT": Rule(says=reply.BYE, argument=False),
 }
 VERBS = frozenset(RULES)

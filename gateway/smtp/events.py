@@ -59,7 +59,10 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class BodyStart:
-    """DATA, or the first BDAT (`chunked`). Answered with GO_AHEAD to take the message, which BDAT does not send."""
+    """DATA, or the first BDAT (`chunked`). Answered with GO_AHEAD to take the message, which BDAT does not send.
+
+    A refusal of a chunk ends the transaction; after one of DATA the client may send DATA again.
+    """
 
     chunked: bool
 

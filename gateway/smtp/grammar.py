@@ -11,12 +11,12 @@ from gateway.address import Address, AddressError
 from gateway.errors import Refused
 from gateway.smtp.events import MailFrom, RcptTo
 
-# command = verb *( SP argument ); trailing white space is common and harmless
-_COMMAND = re.compile(rb"([A-Za-z]{1,12})(?: +(.*?))? *", re.DOTALL)
-# ehlo = "EHLO" SP ( Domain / address-literal ); real clients send whatever their host is called
-_HELLO = re.compile(r"[!-~]{1,255}")
-# Path = "<" [ A-d-l ":" ] Mailbox ">"; a source route is read over (section 4.1.2, appendix C)
-_PATH = re.compile(r'<(?:@[^\s<>":]*:)?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>')
+# command = verb *( SP argument )
+_COMMAND = re.compile(rb"([A-Za-z]{1,12})(?: +(.*))?", re.DOTALL)
+# ehlo = "EHLO" SP ( Domain / address-literal ); real clients send whatever their host is called, in whatever letters
+_HELLO = re.compile(r"[!-~\ufffd]{1,255}")
+# Path = "<" [ A-d-l ":" ] Mailbox ">"; a source route is read over (section 4.1.2, appendix C), never without a mailbox
+_PATH = re.compile(r'<(?:@[^\s<>":]*:(?!>))?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>')
 # esmtp-param = esmtp-keyword ["=" esmtp-value]
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
 # size-value = 1*20DIGIT, RFC 1870 section 4; chunk-size likewise, RFC 3030
@@ -39,7 +39,7 @@ class Command:
 
 def command(line: bytes) -> Command:
     """Raises Refused(BAD_COMMAND) for what has no verb."""
-    match = _COMMAND.fullmatch(line)
+    match = _COMMAND.fullmatch(line.rstrip(b" "))  # trailing white space is common and harmless
     if match is None:
         raise Refused(reply.BAD_COMMAND)
     return Command(match[1].decode("ascii").upper(), match[2] or b"")

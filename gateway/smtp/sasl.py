@@ -13,10 +13,6 @@ class Malformed(Exception):
     """The response does not have the form of its mechanism."""
 
 
-class Impersonation(Exception):
-    """The authorization identity is somebody else than who signs in."""
-
-
 @dataclass(frozen=True, slots=True)
 class Challenge:
     text: str  # in base64, as it goes on the wire
@@ -56,7 +52,7 @@ def plain(responses: Sequence[bytes]) -> Challenge | SignIn:
         raise Malformed
     authzid, authcid, password = parts
     if authzid and authzid.lower() != authcid.lower():
-        raise Impersonation
+        return SignIn("", password)  # nobody may act for another: decided like any login that does not exist
     return SignIn(_text(authcid), password)
 
 

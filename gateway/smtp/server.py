@@ -19,7 +19,7 @@ from gateway import reply
 from gateway.errors import Refused
 from gateway.reply import Reply
 from gateway.smtp import events, grammar, sasl
-from gateway.smtp.commands import IN_TRANSACTION, MAX_LINE, RULES, SessionSettings, State
+from gateway.smtp.commands import IN_TRANSACTION, MAX_LINE, RULES, Rule, SessionSettings, State
 from gateway.smtp.events import Event
 from gateway.smtp.framing import (
     BareLineEnd,
@@ -178,16 +178,22 @@ class ServerSession:
             raise Refused(reply.BAD_CHUNK_SIZE if command.verb == "BDAT" else reply.LINE_TOO_LONG)
         if command.argument and not rule.argument:
             raise Refused(reply.NO_ARGUMENTS)
-        if rule.signed_in and self._state is not State.START:
-            self._require_sign_in()
-        if self._state in rule.wrong:
-            raise Refused(rule.wrong[self._state])
+        refusal = self._out_of_order(rule)
+        if command.verb == "BDAT":
+            return self._bdat(command.argument, refusal)
+        if refusal is not None:
+            raise Refused(refusal)
+        if not rule.run:
+            self._say(rule.says)
+            return None
         run: Callable[[bytes], Event | None] = getattr(self, rule.run)
         return run(command.argument)
 
-    def _require_sign_in(self) -> None:
-        if not self.signed_in:
-            raise Refused(reply.SIGN_IN_FIRST if self._may_auth() else reply.TLS_FIRST)
+    def _out_of_order(self, rule: Rule) -> Reply | None:
+        """What `rule` says in the present state, if it is not one of its own."""
+        if rule.signed_in and not self.signed_in and self._state is not State.START:
+            return reply.SIGN_IN_FIRST if self._may_auth() else reply.TLS_FIRST
+        return rule.wrong.get(self._state)
 
     def _may_auth(self) -> bool:
         return self.tls or self._settings.plaintext_auth
@@ -250,7 +256,7 @@ class ServerSession:
         if self.signed_in:
             raise Refused(reply.ALREADY_SIGNED_IN)
         if not self._may_auth():
-            raise Refused(reply.TLS_FOR_AUTH)
+            raise Refused(reply.TLS_FOR_AUTH if self._settings.starttls else reply.AUTH_NOT_OFFERED)
         name, initial = grammar.auth(argument)
         mechanism = sasl.MECHANISMS.get(name)
         if mechanism is None:
@@ -268,13 +274,9 @@ class ServerSession:
         except sasl.Malformed:
             self._sasl = None
             raise Refused(reply.BAD_BASE64) from None
-        except sasl.Impersonation:
-            self._sasl = None
-            self._auth_answered(reply.WRONG_LOGIN)
         except Refused:
             self._sasl = None
             raise
-        return None
 
     def _sasl_step(self) -> Event | None:
         assert self._sasl is not None
@@ -299,35 +301,16 @@ class ServerSession:
     def _data(self, argument: bytes) -> Event:
         return events.BodyStart(chunked=False)
 
-    def _bdat(self, argument: bytes) -> Event | None:
+    def _bdat(self, argument: bytes, refusal: Reply | None) -> Event | None:
         octets, last = grammar.bdat(argument)
-        refusal = None
-        if self._state is State.START:
-            refusal = reply.HELLO_FIRST
-        elif self._state is State.MAIL:
-            refusal = reply.RECIPIENT_FIRST
-        elif self._state is State.READY:
-            refusal = reply.BDAT_REFUSED if self.signed_in else reply.SIGN_IN_FIRST
         self._chunk = _Chunk(ChunkReader(self._buffer, octets), octets, last, refusal)
-        return events.BodyStart(chunked=True) if refusal is None and self._state is State.RCPT else None
+        return events.BodyStart(chunked=True) if self._state is State.RCPT else None
 
     def _rset(self, argument: bytes) -> Event:
         return events.Reset()
 
-    def _noop(self, argument: bytes) -> None:
-        self._say(reply.OK)
-
     def _vrfy(self, argument: bytes) -> None:
         self._say(reply.CANNOT_VERIFY if argument else reply.BAD_SYNTAX)
-
-    def _help(self, argument: bytes) -> None:
-        self._say(reply.HELP)
-
-    def _unimplemented(self, argument: bytes) -> None:
-        self._say(reply.NOT_IMPLEMENTED)
-
-    def _quit(self, argument: bytes) -> None:
-        self._say(reply.BYE)
 
     # Answers
 
@@ -374,8 +357,9 @@ class ServerSession:
 
     def _body_answered(self, said: Reply, chunked: bool) -> None:
         if not said.positive:
-            if self._chunk is not None:
+            if self._chunk is not None:  # a later chunk must not begin a message that lacks this one
                 self._chunk.refusal = said
+                self._state = State.READY
             else:
                 self._say(said)
             return
@@ -391,7 +375,6 @@ class ServerSession:
         self._state = state
         self._message = None
         self._chunk = None
-        self._smtputf8 = False
 
     def _say(self, said: Reply) -> None:
         """Reply to the command at hand; count it; end the session when the reply or the count says so."""

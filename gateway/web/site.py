@@ -44,8 +44,11 @@ class _Page(Resource):
     """One page without children, made by a coroutine."""
 
     def __init__(self, make: Callable[[], Awaitable[_Answer]]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._make = make
+
+    def getChild(self, path: bytes, request: Request) -> Any:
+        return notFound()
 
     def render_GET(self, request: Request) -> int:
         ensureDeferred(self._respond(request))

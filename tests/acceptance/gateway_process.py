@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.acceptance.installation import PROGRAMS, Installation, elsewhere, environment
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 
 START_PATIENCE = 40.0  # seconds, on a busy machine
 STOP_PATIENCE = 60.0
@@ -107,14 +107,14 @@ class GatewayProcess:
     def logged(self, event: str, **facts: object) -> list[Line]:
         return [line for line in self.lines() if line["event"] == event and all(line.get(k) == v for k, v in facts.items())]
 
-    def until_logged(self, event: str, count: int = 1, **facts: object) -> list[Line]:
-        """Wait for `count` such lines."""
+    def until_logged(self, event: str, count: int = 1, patience: float = PATIENCE, **facts: object) -> list[Line]:
+        """Wait for `count` such lines, at most `patience` seconds."""
 
         def enough() -> list[Line] | None:
             found = self.logged(event, **facts)
             return found if len(found) >= count else None
 
-        return until(enough, lambda: f"{count} x {event!r} {facts} in the log\n{self.story()}")
+        return until(enough, lambda: f"{count} x {event!r} {facts} in the log\n{self.story()}", patience)
 
     def errors(self) -> str:
         return self.error_file.read_text("utf-8")

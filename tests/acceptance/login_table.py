@@ -32,6 +32,9 @@ class LoginTable:
     def set_active(self, login: str, *, active: bool) -> None:
         self._run("UPDATE users SET is_active = ? WHERE email = ?", active, login)
 
+    def delete(self, login: str) -> None:
+        self._run("DELETE FROM users WHERE email = ?", login)
+
     def hash_of(self, login: str) -> str:
         return str(self._run("SELECT password_hash FROM users WHERE email = ?", login)[0][0])
 

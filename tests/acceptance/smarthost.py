@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from tests.acceptance.free_port import free_port
+
 _EHLO = b"250-smarthost.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 SIZE 0\r\n"
 _USUAL = {b"EHLO": _EHLO, b"DATA": b"354 go\r\n", b"QUIT": b"221 2.0.0 bye\r\n"}
 
@@ -48,7 +50,7 @@ class Smarthost:
         self.replies: Mapping[bytes, bytes] = {}
         self.life = 0
         self.deliveries: list[Delivery] = []
-        self.port = 0
+        self.port = free_port()
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -63,9 +65,8 @@ class Smarthost:
         return f"smtp://127.0.0.1:{self.port}?tls=none"
 
     def up(self) -> None:
-        """Listen: on a free port the first time, later on the same."""
+        """Listen, always on the same port."""
         self._server = _Server(("127.0.0.1", self.port), self)
-        self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def down(self) -> None:
@@ -128,18 +129,19 @@ class _Session(socketserver.StreamRequestHandler):
         mail, rcpts = "", list[str]()
         while line := self.rfile.readline(8192):
             command = line.rstrip(b"\r\n")
+            verb = command[:4].upper()
             said = self.server.hop.reply(command)
+            if verb == b"DATA" and said[:1] == b"3" and not rcpts:
+                said = b"554 5.5.1 no valid recipients\r\n"
             if not said:
                 return
             self.wfile.write(said)
-            verb, good = command[:4].upper(), said[:1] == b"2"
+            good = said[:1] == b"2"
             if verb == b"MAIL" and good:
                 mail, rcpts = command.decode(), []
             elif verb == b"RCPT" and good:
                 rcpts.append(command.decode())
-            elif verb == b"DATA" and said[:1] == b"3" and not self._message(mail, rcpts):
-                return
-            elif verb == b"QUIT":
+            elif verb == b"QUIT" or (verb == b"DATA" and said[:1] == b"3" and not self._message(mail, rcpts)):
                 return
 
     def _message(self, mail: str, rcpts: list[str]) -> bool:

@@ -30,7 +30,7 @@ def test_utf8_addresses_and_headers(install: Install, smarthost: Smarthost) -> N
         assert wire.command(f"RCPT TO:<{UTF8_RECIPIENT}>").head == "553 5.6.7"
         assert wire.command("RSET").code == 250
         wire.envelope(UTF8_RECIPIENT, options=" SMTPUTF8 BODY=8BITMIME")
-        assert wire.data(octets.replace(b"\r\n.", b"\r\n..")).code == 250
+        assert wire.data(octets).code == 250
     (delivery,) = until(lambda: smarthost.deliveries, gateway.story)
     assert "SMTPUTF8" in delivery.mail
     assert delivery.recipients == (UTF8_RECIPIENT,)

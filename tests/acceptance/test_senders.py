@@ -1,5 +1,7 @@
 """A sender that is not the account's is refused: in the envelope, in From and in Sender."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.acceptance.gateway_process import GatewayProcess
@@ -18,8 +20,9 @@ FOREIGN_HEADERS = {
 
 
 @pytest.fixture
-def wire(gateway: GatewayProcess) -> Wire:
-    return signed_in(gateway)
+def wire(gateway: GatewayProcess) -> Iterator[Wire]:
+    with signed_in(gateway) as wire:
+        yield wire
 
 
 def test_foreign_senders_are_refused_and_the_own_one_goes(gateway: GatewayProcess, wire: Wire) -> None:

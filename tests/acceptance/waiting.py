@@ -10,7 +10,7 @@ PATIENCE = 20.0  # seconds
 _STEP = 0.02
 
 
-def until(condition: Callable[[], T], what: Callable[[], str] | str, patience: float = PATIENCE) -> T:
+def until(condition: Callable[[], T | None], what: Callable[[], str] | str, patience: float = PATIENCE) -> T:
     """The first true result of `condition`. Raises AssertionError with `what` after `patience` seconds."""
     end = time.monotonic() + patience
     while not (result := condition()):

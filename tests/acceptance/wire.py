@@ -87,9 +87,9 @@ class Wire:
             assert said.code == 250, said
 
     def data(self, message: bytes) -> Reply:
-        """DATA with a message that needs no dot-stuffing; the final reply."""
+        """DATA with a whole message, dots stuffed here; the final reply."""
         assert self.command("DATA").code == 354
-        self.send(message + b".\r\n")
+        self.send(message.replace(b"\r\n.", b"\r\n..") + b".\r\n")
         return self.reply()
 
     def _line(self) -> str:

@@ -3,7 +3,9 @@
     C: octets           a command line; its CRLF is added. Escapes: \\r \\n \\t \\0 \\xNN \\\\
     C! octets           exactly these octets, without CRLF
     C*3000 octets       the line so many times
+    C!*3000 octets      the octets so many times
     S: text             the next line of reply; "..." stands for anything
+    S*20 text           the next lines of reply, so many alike
     TLS                 the client has done the handshake that the gateway asked for
     CLOSED              the gateway has closed the connection
     SIGN IN [login]     EHLO, STARTTLS, EHLO and AUTH with the password "secret"; demo@example.com when no login is given
@@ -13,7 +15,7 @@
     QUEUED count        so many messages are queued
     TO field=address    all recipients of the last message, in order, as "to=a@b bcc=c@d"
     ENVELOPE text       the last message's envelope and DSN parameters: see `envelope`
-    HEADER text         a field of the last message is this ("..." as above)
+    HEADER text         a field of the last message is this, unfolded ("..." as above)
     NO HEADER text      no field is
     BODY octets         the last message's body is exactly this
     SHELF count         so many large bodies are on disk, finished or not
@@ -38,6 +40,9 @@ NAMES = [path.stem for path in DIALOGUES]
 _ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
 
+_SAID = re.compile(r"C(?::|(?P<raw>!)?(?:\*(?P<times>\d+))?)(?: (?P<text>.*))?")
+_HEARD = re.compile(r"S(?:\*(?P<times>\d+)|:) (?P<text>.*)")
+
 WORLD: dict[str, Callable[[Gateway], None]] = {
     "the login table is away": lambda world: setattr(world.table, "away", True),
     "the login table is back": lambda world: setattr(world.table, "away", False),
@@ -47,6 +52,9 @@ WORLD: dict[str, Callable[[Gateway], None]] = {
     "the store is back": lambda world: setattr(world.outbox, "fail_with", None),
     "the spool is full": lambda world: setattr(world.bodies, "fail_with", StorageFull("disk full")),
     "the spool is away": lambda world: setattr(world.bodies, "fail_with", Unavailable("I/O error")),
+    "the spool breaks": lambda world: setattr(world.bodies, "fail_with", RuntimeError("a bug of ours")),
+    "the spool is back": lambda world: setattr(world.bodies, "fail_with", None),
+    "the store breaks": lambda world: setattr(world.outbox, "fail_with", RuntimeError("a bug of ours")),
     "the password is changed": lambda world: world.table.change("demo@example.com", stored="stored:other"),
     "the account is disabled": lambda world: world.table.change("demo@example.com", active=False),
     "the account is deleted": lambda world: world.table.rows.clear(),
@@ -103,16 +111,17 @@ class Dialogue:
     def _connect(self, kind: str) -> Client:
         match kind:
             case "starttls" | "tls" | "none":
-                return self.world.connect(kind)  # type: ignore[arg-type]
+                return self.world.connect(kind)
             case "none with AUTH":
                 return self.world.connect("none", plaintext_auth=True)
         raise AssertionError(f"no such listener: {kind}")
 
     def _step(self, line: str) -> None:
-        if line.startswith(("C: ", "C! ", "C*")) or line == "C:":
-            self._say(line)
-        elif line.startswith("S: "):
-            self._expect(line[3:])
+        if said := _SAID.fullmatch(line):
+            self._say(octets(said["text"] or "") + (b"" if said["raw"] else b"\r\n"), int(said["times"] or 1))
+        elif heard := _HEARD.fullmatch(line):
+            for _ in range(int(heard["times"] or 1)):
+                self._expect(heard["text"])
         elif line.startswith("SIGN IN"):
             self._sign_in(line[8:] or "demo@example.com")
         else:
@@ -143,7 +152,8 @@ class Dialogue:
     def _look_at_message(self, what: str, wanted: str) -> None:
         message = self.world.queued[-1]
         header, body = self.world.content(message)
-        fields = re.split(r"\r\n(?![ \t])", header.decode("utf-8", "backslashreplace"))
+        text = header.decode("utf-8", "backslashreplace")
+        fields = [field.replace("\r\n", "") for field in re.split(r"\r\n(?![ \t])", text)]
         match what:
             case "TO":
                 found = " ".join(f"{each.field.value}={each.address}" for each in message.recipients)
@@ -159,15 +169,10 @@ class Dialogue:
             case _:
                 raise AssertionError("not a line of a dialogue")
 
-    def _say(self, line: str) -> None:
+    def _say(self, data: bytes, times: int) -> None:
         assert self.unread == [], f"nobody expected {self.unread}"
         assert not self.client.closed, "the connection is closed"
-        if line.startswith("C*"):
-            times, _, text = line[2:].partition(" ")
-            data = octets(text + r"\r\n") * int(times)
-        else:
-            data = octets(line[3:]) + (b"" if line.startswith("C!") else b"\r\n")
-        self.client.send(data)
+        self.client.send(data * times)
         self._hear()
 
     def _hear(self) -> None:

@@ -1,0 +1,62 @@
+"""Who may come in, and what counts as one network."""
+
+import pytest
+
+from gateway.edge.limits import Admission, Door, network_of
+
+
+def test_the_total_and_the_networks_are_counted() -> None:
+    door = Door(3, 2)
+    assert [door.enter("a"), door.enter("a"), door.enter("a")] == [
+        Admission.ACCEPTED,
+        Admission.ACCEPTED,
+        Admission.TOO_MANY_OF_NETWORK,
+    ]
+    assert door.enter("b") is Admission.ACCEPTED
+    assert door.enter("c") is Admission.TOO_MANY
+    door.leave("a")
+    assert door.enter("c") is Admission.ACCEPTED
+
+
+def test_a_refused_one_takes_no_place() -> None:
+    door = Door(1, 1)
+    door.enter("a")
+    for _ in range(5):
+        door.enter("b")
+    door.leave("a")
+    assert door.enter("b") is Admission.ACCEPTED
+
+
+def test_networks_that_have_left_are_forgotten() -> None:
+    door = Door(10, 10)
+    for number in range(100):
+        door.enter(str(number))
+        door.leave(str(number))
+    assert not door._of_network
+
+
+def test_limits_may_change_while_sessions_are_open() -> None:
+    door = Door(2, 2)
+    door.enter("a")
+    door.enter("a")
+    door.total, door.per_network = 1, 1
+    assert door.enter("b") is Admission.TOO_MANY
+    door.leave("a")
+    door.leave("a")
+    assert door.enter("b") is Admission.ACCEPTED
+    door.total = 5
+    assert door.enter("b") is Admission.TOO_MANY_OF_NETWORK
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.77", "192.0.2.64/26"),
+        ("::ffff:192.0.2.77", "192.0.2.64/26"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+    ],
+)
+def test_network_of(address: str, network: str) -> None:
+    assert network_of(address, 26, 64) == network

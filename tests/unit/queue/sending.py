@@ -1,0 +1,182 @@
+"""A runner over ports in memory, with a relay whose answers the test chooses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from gateway.metrics import Metrics
+from gateway.queue.model import (
+    BodyRef,
+    Envelope,
+    Field,
+    Inline,
+    NewMessage,
+    NewRecipient,
+    Outcome,
+    QueuedMessage,
+    Recipient,
+    Record,
+    Result,
+    Spooled,
+    State,
+)
+from gateway.queue.reports import Reporter
+from gateway.queue.runner import Runner
+from gateway.queue.schedule import Schedule
+from tests.fakes import FakeBodies, FakeOutbox
+from tests.unit.awaiting import value_of
+
+SENDER = "demo@example.com"
+HEADER = b"Subject: s\r\n\r\n"
+TO, CC, BCC = Field.TO, Field.CC, Field.BCC
+
+
+class CountingOutbox(FakeOutbox):
+    """Goes by the test's clock and counts `takes`. `gate` holds up what is added, `looking` each look at what is due."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._began = self.now
+        self.takes = 0
+        self.gate: Deferred[None] | None = None
+        self.looking: Deferred[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Recipients that are not finished."""
+        return sum(row.state is State.QUEUED for row in self.rows.values())
+
+    def tick(self) -> None:
+        self.now = self._began + self._clock.seconds()
+
+    async def add(self, message: NewMessage, *, lease: bool) -> QueuedMessage:
+        self.tick()
+        if self.gate is not None:
+            await self.gate
+        return await super().add(message, lease=lease)
+
+    async def take(self, limit: int) -> list[QueuedMessage]:
+        self.tick()
+        self.takes += 1
+        return await super().take(limit)
+
+    async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
+        self.tick()
+        return await super().overdue(limit, warn_after=warn_after, give_up=give_up)
+
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+        self.tick()
+        return await super().record(records, reports)
+
+    async def next_due(self) -> float | None:
+        self.tick()
+        if self.looking is not None:
+            await self.looking
+        return await super().next_due()
+
+
+class ChosenRelay:
+    """Relay. Gives `results` by address (else `usual`), or waits for `open` when `held`; `sent` has the transactions."""
+
+    def __init__(self) -> None:
+        self.usual = Result.DELIVERED
+        self.results: dict[str, Result] = {}
+        self.errors: list[Exception] = []
+        self.burns = True
+        self.final = False
+        self.relayed_dsn = False
+        self.room = 1_000_000
+        self.held = False
+        self.sent: list[tuple[QueuedMessage, list[str]]] = []
+        self._waiting: list[Deferred[None]] = []
+
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+        self.sent.append((message, [recipient.address for recipient in recipients]))
+        if self.held:
+            gate: Deferred[None] = Deferred()
+            self._waiting.append(gate)
+            await gate
+        if self.errors:
+            raise self.errors.pop(0)
+        return [self._outcome(recipient) for recipient in recipients]
+
+    def capacity(self) -> int:
+        return self.room
+
+    def open(self) -> None:
+        """Let everything go on that waits here."""
+        self.held = False
+        waiting, self._waiting = self._waiting, []
+        for gate in waiting:
+            gate.callback(None)
+
+    def _outcome(self, recipient: Recipient) -> Outcome:
+        result = self.results.get(recipient.address, self.usual)
+        code = {Result.DELIVERED: 250, Result.RETRY: 450, Result.FAILED: 550}[result]
+        outcome = Outcome(recipient, result, code, "", "said so", "hop", "mx.example.net")
+        return replace(outcome, burns_attempt=self.burns, final=self.final, relayed_dsn=self.relayed_dsn)
+
+
+class Sending:
+    """The whole of it. Schedule: retries after 1 min, then every 10; a warning after 1 h; given up after a day."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.outbox = CountingOutbox(self.clock)
+        self.bodies = FakeBodies()
+        self.relay = ChosenRelay()
+        self.registry = CollectorRegistry()
+        self._ids = 0
+        reporter = Reporter("gw.example", self.bodies, self._new_id, lambda: 1_700_000_000.0 + self.clock.seconds())
+        schedule = Schedule((60.0, 600.0), 86400.0, 3600.0)
+        self.runner = Runner(self.outbox, self.bodies, self.relay, reporter, schedule, self.clock, Metrics(self.registry))
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"REPORT{self._ids:010}"
+
+    def accept(
+        self, *recipients: NewRecipient, id_: str = "M", body: BodyRef | None = None, envelope: Envelope | None = None
+    ) -> None:
+        message = NewMessage(
+            id_, "1", envelope or Envelope(SENDER), HEADER, body or Inline(b"hello\r\n"), recipients or (to("a@x.example"),)
+        )
+        value_of(Deferred.fromCoroutine(self.runner.accept(message)))
+
+    def begin_accept(self, id_: str) -> Deferred[None]:
+        message = NewMessage(id_, "1", Envelope(SENDER), HEADER, Inline(b"hello\r\n"), (to("a@x.example"),))
+        return Deferred.fromCoroutine(self.runner.accept(message))
+
+    def wait(self, seconds: float) -> None:
+        """Time goes by in steps of a poll."""
+        for _ in range(int(seconds)):
+            self.clock.advance(1)
+
+    def stop(self, patience: float = 15.0) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.runner.stop(patience))
+
+    def states(self, id_: str = "M") -> list[State]:
+        return [row.state for row in self.outbox.rows.values() if row.message_id == id_]
+
+    @property
+    def reports(self) -> list[NewMessage]:
+        return [message for message in self.outbox.messages.values() if message.id.startswith("REPORT")]
+
+    def text(self, report: NewMessage) -> bytes:
+        body = report.body
+        return report.header + (body.data if isinstance(body, Inline) else self.bodies.files[body.name])
+
+    def subjects(self) -> list[str]:
+        lines = [line for report in self.reports for line in report.header.decode().splitlines()]
+        return [line.removeprefix("Subject: ") for line in lines if line.startswith("Subject: ")]
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(f"smtp_gateway_{name}", labels)
+
+
+def to(address: str, field: Field = TO, notify: str = "", orcpt: str = "") -> NewRecipient:
+    return NewRecipient(address, field, notify, orcpt)

@@ -1,0 +1,289 @@
+"""Commands: what each rule of the grammar takes, and that nothing makes it fail in any other way than Refused."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import reply
+from gateway.address import Address
+from gateway.errors import Refused
+from gateway.reply import Reply
+from gateway.smtp import grammar
+from gateway.smtp.events import MailFrom, RcptTo
+
+DEMO = Address("demo", "example.com")
+TO = Address("to", "example.net")
+
+
+def refusal(read: Callable[[], object]) -> Reply:
+    with pytest.raises(Refused) as refused:
+        read()
+    return refused.value.reply
+
+
+COMMANDS = {
+    b"NOOP": ("NOOP", b""),
+    b"noop": ("NOOP", b""),
+    b"NoOp   ": ("NOOP", b""),
+    b"EHLO a": ("EHLO", b"a"),
+    b"EHLO   a  b  ": ("EHLO", b"a  b"),
+    b"AUTH PLAIN =": ("AUTH", b"PLAIN ="),
+    b"MAIL FROM:<a@b> \xff\x01": ("MAIL", b"FROM:<a@b> \xff\x01"),
+}
+
+
+@pytest.mark.parametrize(("line", "found"), COMMANDS.items(), ids=map(repr, COMMANDS))
+def test_command(line: bytes, found: tuple[str, bytes]) -> None:
+    command = grammar.command(line)
+    assert (command.verb, command.argument) == found
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b" ", b" NOOP", b"NOOP\t", b"NOOP-1", b"1NOOP", b"ABCDEFGHIJKLM", b"\xc3\xa4", b"Host: a", b"."]
+)
+def test_no_command(line: bytes) -> None:
+    assert refusal(lambda: grammar.command(line)) == reply.BAD_COMMAND
+
+
+NAMES = {
+    b"client.example": "client.example",
+    b"localhost": "localhost",
+    b"my_laptop": "my_laptop",
+    b"[127.0.0.1]": "[127.0.0.1]",
+    b"[IPv6:::1]": "[IPv6:::1]",
+    b"B\xfcro": "B\ufffdro",
+    b"x" * 255: "x" * 255,
+}
+
+
+@pytest.mark.parametrize(("argument", "name"), NAMES.items(), ids=map(repr, NAMES))
+def test_hello(argument: bytes, name: str) -> None:
+    assert grammar.hello(argument) == name
+
+
+@pytest.mark.parametrize("argument", [b"", b"a b", b"a\tb", b"a\x7f", b"x" * 256])
+def test_bad_hello(argument: bytes) -> None:
+    assert refusal(lambda: grammar.hello(argument)) == reply.BAD_SYNTAX
+
+
+AUTH = {
+    b"PLAIN": ("PLAIN", None),
+    b"plain": ("PLAIN", None),
+    b"LOGIN =": ("LOGIN", b"="),
+    b"LOGIN *": ("LOGIN", b"*"),
+    b"PLAIN   AGE=": ("PLAIN", b"AGE="),
+    b"SCRAM-SHA-256-PLUS": ("SCRAM-SHA-256-PLUS", None),
+}
+
+
+@pytest.mark.parametrize(("argument", "found"), AUTH.items(), ids=map(repr, AUTH))
+def test_auth(argument: bytes, found: tuple[str, bytes | None]) -> None:
+    assert grammar.auth(argument) == found
+
+
+@pytest.mark.parametrize("argument", [b"", b"PLAIN a b", b"PLAIN \xff", b"PLAIN a!", b"x" * 21])
+def test_bad_auth(argument: bytes) -> None:
+    assert refusal(lambda: grammar.auth(argument)) == reply.BAD_SYNTAX
+
+
+BDAT = {b"0": (0, False), b"0 LAST": (0, True), b"86  last": (86, True), b"9" * 20: (10**20 - 1, False), b"007": (7, False)}
+
+
+@pytest.mark.parametrize(("argument", "found"), BDAT.items(), ids=map(repr, BDAT))
+def test_bdat(argument: bytes, found: tuple[int, bool]) -> None:
+    assert grammar.bdat(argument) == found
+
+
+@pytest.mark.parametrize("argument", [b"", b"LAST", b"-1", b"1.5", b"1 FIRST", b"1 LAST LAST", b"9" * 21, b"1LAST", b"\xb2"])
+def test_bad_bdat_ends_the_session(argument: bytes) -> None:
+    assert refusal(lambda: grammar.bdat(argument)).close
+
+
+MAIL: dict[str, dict[str, Any]] = {
+    "FROM:<demo@example.com>": {},
+    "from:<demo@example.com>": {},
+    "FROM: <demo@example.com>": {},
+    "FROM:<@a.example,@b.example:demo@example.com>": {},
+    "FROM:<demo@example.com> SIZE=0": {"size": 0},
+    "FROM:<demo@example.com>  size=12345 ": {"size": 12345},
+    "FROM:<demo@example.com> BODY=8BITMIME": {"eight_bit": True},
+    "FROM:<demo@example.com> body=8bitmime SMTPUTF8": {"eight_bit": True, "smtputf8": True},
+    "FROM:<demo@example.com> BODY=7BIT": {},
+    "FROM:<demo@example.com> RET=full": {"ret": "FULL"},
+    "FROM:<demo@example.com> ENVID=a+2Bb": {"envid": "a+2Bb"},
+    "FROM:<demo@example.com> ENVID=" + "x" * 100: {"envid": "x" * 100},
+    "FROM:<demo@example.com> AUTH=<>": {},
+    "FROM:<demo@example.com> AUTH=a+40b": {},
+}
+
+
+@pytest.mark.parametrize(("argument", "parts"), MAIL.items(), ids=MAIL)
+def test_mail(argument: str, parts: dict[str, Any]) -> None:
+    assert grammar.mail(argument.encode()) == MailFrom(DEMO, **parts)
+
+
+def test_null_sender() -> None:
+    assert grammar.mail(b"FROM:<> SIZE=5") == MailFrom(None, size=5)
+
+
+BAD_MAIL: dict[bytes, Reply] = {
+    b"": reply.BAD_SYNTAX,
+    b"<a@example.com>": reply.BAD_SYNTAX,
+    b"TO:<a@example.com>": reply.BAD_SYNTAX,
+    b"FROM:": reply.BAD_SENDER,
+    b"FROM:a@example.com": reply.BAD_SENDER,
+    b"FROM:<a@example.com": reply.BAD_SENDER,
+    b"FROM:<<a@example.com>>": reply.BAD_SENDER,
+    b"FROM:<a@example.com>x": reply.BAD_SENDER,
+    b"FROM:<a@example.com>\tSIZE=1": reply.BAD_SENDER,
+    b"FROM:<@r.example:>": reply.BAD_SENDER,
+    b'FROM:<"a@example.com>': reply.BAD_SENDER,
+    b"FROM:<a@exam\xffple.com>": reply.BAD_SENDER,
+    b"FROM:<a b@example.com>": reply.BAD_SENDER,
+    "FROM:<ü@example.com>".encode(): reply.NEEDS_SMTPUTF8,
+    b"FROM:<a@example.com> SIZE": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> SIZE=" + b"1" * 21: reply.BAD_SYNTAX,
+    "FROM:<a@example.com> SIZE=\u0663".encode(): reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> BODY=BINARYMIME": reply.UNKNOWN_PARAMETER,
+    b"FROM:<a@example.com> BODY": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> SMTPUTF8=": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> RET=": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=" + b"x" * 101: reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=a+2b": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> SIZE=1 size=1": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> -X=1": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> X": reply.UNKNOWN_PARAMETER,
+}
+
+
+@pytest.mark.parametrize(("argument", "said"), BAD_MAIL.items(), ids=map(repr, BAD_MAIL))
+def test_bad_mail(argument: bytes, said: Reply) -> None:
+    assert refusal(lambda: grammar.mail(argument)) == said
+
+
+RCPT: dict[str, dict[str, str]] = {
+    "TO:<to@example.net>": {},
+    "to: <to@example.net>": {},
+    "TO:<@a.example:to@example.net>": {},
+    "TO:<to@example.net> NOTIFY=never": {"notify": "NEVER"},
+    "TO:<to@example.net> NOTIFY=SUCCESS,delay,FAILURE": {"notify": "SUCCESS,DELAY,FAILURE"},
+    "TO:<to@example.net> ORCPT=rfc822;to@example.net": {"orcpt": "rfc822;to@example.net"},
+    "TO:<to@example.net> ORCPT=utf-8;tö@example.net NOTIFY=DELAY": {"orcpt": "utf-8;tö@example.net", "notify": "DELAY"},
+}
+
+
+@pytest.mark.parametrize(("argument", "parts"), RCPT.items(), ids=RCPT)
+def test_rcpt(argument: str, parts: dict[str, str]) -> None:
+    assert grammar.rcpt(argument.encode(), False) == RcptTo(TO, **parts)
+
+
+BAD_RCPT: dict[bytes, Reply] = {
+    b"": reply.BAD_SYNTAX,
+    b"FROM:<to@example.net>": reply.BAD_SYNTAX,
+    b"TO:<>": reply.BAD_RECIPIENT,
+    b"TO:<@r.example:>": reply.BAD_RECIPIENT,
+    b"TO:<postmaster>": reply.BAD_RECIPIENT,
+    b"TO:<a@example.net>,<b@example.net>": reply.BAD_RECIPIENT,
+    "TO:<ü@example.net>".encode(): reply.NEEDS_SMTPUTF8,
+    b"TO:<to@example.net> NOTIFY": reply.BAD_SYNTAX,
+    b"TO:<to@example.net> NOTIFY=NEVER,DELAY": reply.BAD_SYNTAX,
+    b"TO:<to@example.net> ORCPT=nobody": reply.BAD_SYNTAX,
+    b"TO:<to@example.net> ORCPT=rfc822;a+b": reply.BAD_SYNTAX,
+    b"TO:<to@example.net> ORCPT=rfc822;" + b"x" * 500: reply.BAD_SYNTAX,
+    b"TO:<to@example.net> RET=FULL": reply.UNKNOWN_PARAMETER,
+}
+
+
+@pytest.mark.parametrize(("argument", "said"), BAD_RCPT.items(), ids=map(repr, BAD_RCPT))
+def test_bad_rcpt(argument: bytes, said: Reply) -> None:
+    assert refusal(lambda: grammar.rcpt(argument, False)) == said
+
+
+def test_rcpt_with_smtputf8() -> None:
+    assert str(grammar.rcpt("TO:<ü@bücher.example>".encode(), True).recipient) == "ü@bücher.example"
+
+
+RULES: list[Callable[[bytes], object]] = [
+    grammar.command,
+    grammar.hello,
+    grammar.auth,
+    grammar.bdat,
+    grammar.mail,
+    lambda argument: grammar.rcpt(argument, True),
+]
+WORDS = [
+    "FROM:",
+    "TO:",
+    "<",
+    ">",
+    "a@example.com",
+    '"',
+    "\\",
+    "@",
+    ":",
+    " ",
+    "SIZE=",
+    "BODY=",
+    "ORCPT=utf-8;",
+    "ü",
+    "=",
+    "ENVID=",
+    "\0",
+    "[",
+    "]",
+]
+
+
+@given(
+    st.sampled_from(RULES),
+    st.binary(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=15).map(lambda w: "".join(w).encode()),
+)
+def test_whatever_comes_is_read_or_refused(rule: Callable[[bytes], object], octets: bytes) -> None:
+    with suppress(Refused):
+        rule(octets)
+
+
+@given(st.sampled_from(["FROM:", "TO:"]), st.lists(st.sampled_from(WORDS), max_size=10).map("".join))
+def test_a_path_that_is_taken_can_be_sent_on(keyword: str, text: str) -> None:
+    """The address in an event is one that our own commands to a next hop can carry: nothing ends the path early."""
+    read = grammar.mail if keyword == "FROM:" else lambda argument: grammar.rcpt(argument, True)
+    try:
+        event = read(f"{keyword}<{text}>".encode())
+    except Refused:
+        return
+    address = event.sender if isinstance(event, MailFrom) else event.recipient
+    if address is not None:
+        again = grammar.rcpt(f"TO:<{address}>".encode(), True)
+        assert again == RcptTo(address)
+
+
+# Each of these made a regular expression of somebody's, or ours, look at every place once for every other place.
+SLOW = {
+    "spaces": b"NOOP x" + b" " * 12_000 + b"y",
+    "spaces only": b"NOOP" + b" " * 12_000,
+    "quotes": b'FROM:<"' + b'a"b"' * 3000,
+    "backslashes": b'FROM:<"' + b"\\" * 12_001,
+    "routes": b"FROM:<" + b"@a," * 4000,
+    "parameters": b"FROM:<a@example.com>" + b" A=B" * 3000,
+    "xtext": b"FROM:<a@example.com> ENVID=" + b"+2" * 6000,
+}
+
+
+@pytest.mark.parametrize("octets", SLOW.values(), ids=SLOW)
+def test_no_line_is_slow_to_read(octets: bytes) -> None:
+    """In CPU time, and far from both: linear ones take less than 2 ms, a quadratic one took 340."""
+    for rule in RULES:
+        assert _seconds(rule, octets) < 0.1
+
+
+def _seconds(rule: Callable[[bytes], object], octets: bytes) -> float:
+    began = time.process_time()
+    with suppress(Refused):
+        rule(octets)
+    return time.process_time() - began
