@@ -1,6 +1,6 @@
 """Signing in is live: what the product's table says now counts now, for new sign-ins and for open sessions."""
 
-import statistics
+import math
 import time
 from collections.abc import Callable
 
@@ -85,6 +85,11 @@ def test_the_login_table_away_and_back(gateway: GatewayProcess) -> None:
     assert len(until_arrived(gateway, "bob@example.net", 2)) == 2
 
 
+# The best of several times is compared: a busy machine only adds to them, so noise goes away with more rounds, and a hash
+# that is left out does not.
+_FEWEST, _ROUNDS = 5, 60
+
+
 @pytest.fixture
 def expensive(install: Install) -> GatewayProcess:
     """With hashes that cost enough to be seen beside everything else, and no delay that would hide it."""
@@ -105,18 +110,19 @@ def test_wrong_unknown_and_disabled_cannot_be_told_apart(expensive: GatewayProce
         "disabled and wrong": ("off@example.com", "guess"),
     }
     replies: set[Reply] = set()
-    times: dict[str, list[float]] = {case: [] for case in cases}
+    times: dict[str, float] = dict.fromkeys(cases, math.inf)
     with greeted(expensive) as wire:
         assert wire.sign_in("nobody@example.com", "guess").code == 535  # one that is not measured
-        for _ in range(9):
+        for number in range(_ROUNDS):
             for case, (login, password) in cases.items():
                 began = time.perf_counter()
                 replies.add(wire.sign_in(login, password))
-                times[case].append(time.perf_counter() - began)
+                times[case] = min(times[case], time.perf_counter() - began)
+            if number >= _FEWEST and max(times.values()) < 2 * min(times.values()):
+                break
     assert {reply.head for reply in replies} == {"535 5.7.8"}
     assert len(replies) == 1
-    medians = {case: statistics.median(each) for case, each in times.items()}
-    assert max(medians.values()) < 3 * min(medians.values()), medians
+    assert max(times.values()) < 2 * min(times.values()), times
 
 
 def test_the_third_failure_ends_the_session(gateway: GatewayProcess) -> None:
