@@ -32,8 +32,8 @@ def sign_in(result: str, mechanism: str, seconds: float, account_id: str, networ
     )
 
 
-def sign_in_no_longer_valid(account_id: str) -> None:
-    log.info("session ended: its sign-in is no longer valid", account=account_id)
+def sign_in_no_longer_valid(account_id: str, reason: str) -> None:
+    log.info("session ended: its sign-in is no longer valid", account=account_id, reason=reason)
 
 
 def locked_out(scope: str, account_id: str, network: str, seconds: float) -> None:

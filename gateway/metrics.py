@@ -74,6 +74,7 @@ class Metrics:
         )
         self.lockouts_active = self._gauge("lockouts_active", "Lockouts that hold now.", "scope")
         self.lockouts_total = self._counter("lockouts", "Lockouts made.", "scope")
+        self.sessions_cut_total = self._counter("sessions_cut", "Sessions ended as their sign-in no longer holds.", "reason")
         self.accounts_query_seconds = self._histogram("accounts_query_seconds", "Time of one query of the login table.", _FAST)
         self.accounts_errors_total = self._counter("accounts_errors", "Failed queries of the login table.")
 

@@ -4,6 +4,7 @@ Peers see only what stands here: a general description of the case, never the te
 (maddy HACKING.md). Enhanced codes are those of RFC 3463, RFC 4954 section 6, RFC 5321 section 4.2 and RFC 6531.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,6 +96,13 @@ BAD_RECIPIENT = _reply(553, "5.1.3", "The recipient's address is not valid")
 NEEDS_SMTPUTF8 = _reply(553, "5.6.7", "An address with other letters than ASCII needs SMTPUTF8 at MAIL")
 NOT_YOUR_SENDER = _reply(553, "5.7.1", "The sender's address is not one of your account")
 STORE_FULL = _reply(452, "4.3.1", "No room to store the message; try again later")
+
+
+def locked(seconds: float) -> Reply:
+    """`seconds` until the lockout ends; told in whole minutes."""
+    minutes = max(1, math.ceil(seconds / 60))
+    wait = "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return _reply(454, "4.7.0", f"Too many failed sign-in attempts; try again in {wait}")
 
 
 def too_many_recipients(limit: int) -> Reply:

@@ -22,8 +22,6 @@ from twisted.python.components import Componentized
 from twisted.python.threadpool import ThreadPool
 
 from gateway import __version__, config, logs, maillog
-from gateway.accounts.authenticator import Authenticator
-from gateway.accounts.verifier import Verifier, lowest_priority
 from gateway.card import card
 from gateway.config import Config, NextHop
 from gateway.edge.limits import Door
@@ -40,8 +38,8 @@ from gateway.relay.hop import Hop
 from gateway.relay.maildir import MaildirHop
 from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import SmtpHop
+from gateway.sign_in import SignIn
 from gateway.store.database import Database
-from gateway.store.directory import SqlDirectory
 from gateway.store.lockfile import hold
 from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
@@ -53,6 +51,7 @@ from gateway.web.site import operators_site
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
 CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
 SWEEP_EVERY = 600.0  # seconds
+HISTORY_EVERY = 5.0  # seconds that sign-ins are counted in memory before they are written down
 SWEEP_STEP = 500  # messages in one transaction
 ORPHAN_AGE = 86400.0  # seconds
 COUNTS_FOR = 5.0  # seconds that figures of the queue are good for a scrape
@@ -61,7 +60,6 @@ LAST_WORDS = 2.0  # seconds more for those that are cut to read why
 DELIVERIES_END = 15.0  # seconds more that deliveries may take
 DISK_THREADS = 4
 NEED_RESTART = ("listen", "accounts", "store", "http")  # tables that a reload does not take
-HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
 
 
 class Options(usage.Options):
@@ -110,40 +108,17 @@ class Gateway(Service):
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self._metrics = Metrics(CollectorRegistry())
         self._disk = ThreadPool(1, DISK_THREADS, "disk")
-        self._hashing = ThreadPool(0, os.cpu_count() or 1, "hashing")
         self._ports: list[Port] = []
         self._upkeep = Upkeep(reactor)
         self._listening = self._leaving = False
         self._counted_at = 0.0
-        self._wire_accounts()
-        self._wire_queue(store_url)
+        self._database = Database(store_url, reactor=reactor, metrics=self._metrics, clock=time.monotonic)
+        self._sign_in = SignIn(settings, reactor, self._database, self._clock, self._metrics)
+        self._wire_queue()
         self._wire_edge()
 
-    def _wire_accounts(self) -> None:
+    def _wire_queue(self) -> None:
         settings, metrics, reactor = self._settings, self._metrics, self._reactor
-        self._directory = SqlDirectory(
-            settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
-        )
-        self._verifier = Verifier(
-            self._in_hash_thread,
-            metrics,
-            reactor,
-            threads=os.cpu_count() or 1,
-            hash_wait=settings.limits.hash_wait,
-            pepper=settings.accounts.pepper.get_secret_value().encode(),
-        )
-        self._authenticator = Authenticator(
-            self._directory,
-            self._verifier,
-            metrics,
-            reactor,
-            delay=settings.lockout.delay,
-            ceiling=settings.limits.message_size,
-        )
-
-    def _wire_queue(self, store_url: str) -> None:
-        settings, metrics, reactor = self._settings, self._metrics, self._reactor
-        self._database = Database(store_url, reactor=reactor, metrics=metrics, clock=time.monotonic)
         self._outbox = SqlOutbox(self._database, f"{settings.server.hostname}:{os.getpid()}")
         self._spool = Spool(settings.server.state_dir / "spool", self._on_disk)
         self._spool.prepare()
@@ -160,7 +135,7 @@ class Gateway(Service):
             settings.server.hide_client,
             settings.limits,
             settings.senders,
-            self._authenticator,
+            self._sign_in.authenticator,
             self._spool,
             self._runner,
             metrics,
@@ -172,7 +147,11 @@ class Gateway(Service):
         self._site = operators_site(
             metrics,
             self._count_queue,
-            {"login_table": self._directory.reachable, "store": self._outbox.next_due, "listeners": self._check_listeners},
+            {
+                "login_table": self._sign_in.directory.reachable,
+                "store": self._outbox.next_due,
+                "listeners": self._check_listeners,
+            },
         )
 
     def _next_hops(self, settings: Config) -> NextHops:
@@ -201,13 +180,6 @@ class Gateway(Service):
 
     def _on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._disk, function, *arguments)
-
-    def _in_hash_thread(self, function: Callable[[], Any]) -> Deferred[Any]:
-        def gently() -> Any:
-            lowest_priority()
-            return function()
-
-        return deferToThreadPool(self._reactor, self._hashing, gently)
 
     def _new_id(self) -> str:
         return queue_id(self._clock.now(), secrets.token_bytes(4))
@@ -238,10 +210,9 @@ class Gateway(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        for pool in (self._disk, self._hashing):
-            pool.start()
+        self._disk.start()
         self._database.start()
-        self._directory.start()
+        self._sign_in.start()
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._begin()).addErrback(self._give_up))
 
     async def _begin(self) -> None:
@@ -255,8 +226,9 @@ class Gateway(Service):
         self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
         self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
         self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
+        self._upkeep.every(HISTORY_EVERY, "writing down sign-ins", self._sign_in.history.flush)
         self._say_started()
-        await attempt("sampling the login table's hashes", self._learn_hashes)
+        await attempt("sampling the login table's hashes", self._sign_in.learn_hashes)
 
     def _say_started(self) -> None:
         for what in self._settings.not_yet:
@@ -289,19 +261,18 @@ class Gateway(Service):
     async def _look_at_clock(self) -> None:
         await self._clock.look(self._database)
 
-    async def _learn_hashes(self) -> None:
-        self._verifier.learn(await self._directory.sample(HASH_SAMPLE))
-
     async def _sweep(self) -> None:
         messages = 0
         while step := await self._outbox.sweep(self._settings.relay.keep_finished, SWEEP_STEP):
             messages += step
+        await self._sign_in.sweep()
         maillog.swept(messages, await self._spool.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
 
     async def _count_queue(self) -> None:
         now = self._reactor.seconds()
         if now - self._counted_at < COUNTS_FOR:
             return
+        await self._sign_in.lockouts.count_active()
         counts = await self._outbox.counts()
         self._counted_at = now
         for state in ("queued", "deferred", "active"):
@@ -336,8 +307,7 @@ class Gateway(Service):
         edge.rules.limits, edge.rules.senders, edge.rules.hide_client = new.limits, new.senders, new.server.hide_client
         edge.door.total, edge.door.per_network = new.limits.connections, new.limits.connections_per_network
         edge.lockout = new.lockout
-        self._authenticator.delay, self._authenticator.ceiling = new.lockout.delay, new.limits.message_size
-        self._verifier.hash_wait = new.limits.hash_wait
+        self._sign_in.reload(new)
 
     def _reload_relay(self, relay: NextHops, new: Config) -> None:
         old, self._relay = self._relay, relay
@@ -360,10 +330,10 @@ class Gateway(Service):
         await self._end_sessions()
         await self._runner.stop(DELIVERIES_END)
         await self._relay.close()
-        await self._directory.stop()
+        await attempt("writing down sign-ins", self._sign_in.history.flush)
+        await self._sign_in.stop()
         await self._database.stop()
-        for pool in (self._disk, self._hashing):
-            pool.stop()
+        self._disk.stop()
         maillog.stopped()
 
     async def _end_sessions(self) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from gateway import maillog, reply
 from gateway.accounts import policy
 from gateway.accounts.authenticator import Authenticator
+from gateway.accounts.decision import Place
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials
 from gateway.address import unquoted
 from gateway.config import Limits, Senders
@@ -55,10 +56,11 @@ class Rules:
 
 @dataclass(slots=True)
 class Peer:
-    """The other end: its address as it counts for us, its network, and what its TLS is ("" without)."""
+    """The other end: its address as it counts for us, the networks it is in, and what its TLS is ("" without)."""
 
     address: str
     network: str
+    trust_network: str
     tls: str = ""
 
 
@@ -128,7 +130,8 @@ class Submission:
         if len(event.login.encode()) > MAX_LOGIN or len(event.password) > MAX_PASSWORD:
             return reply.AUTH_TOO_LONG
         credentials = Credentials(event.login, event.password, event.mechanism)
-        self._account = await self._rules.authenticator.sign_in(credentials, self._peer.network)
+        place = Place(self._peer.network, self._peer.trust_network)
+        self._account = await self._rules.authenticator.sign_in(credentials, place)
         return reply.SIGNED_IN
 
     # Envelope

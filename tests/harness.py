@@ -15,7 +15,6 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.model import LoginRow
 from gateway.accounts.ports import Busy
 from gateway.config import Limits, Listen, Lockout, Senders
@@ -26,6 +25,7 @@ from gateway.metrics import Metrics
 from gateway.queue.model import Inline, NewMessage
 from gateway.submission import Rules
 from tests.fakes import FakeBodies, FakeOutbox
+from tests.sign_in import SignIn
 
 Security = Literal["starttls", "tls", "none"]
 
@@ -52,6 +52,9 @@ class LoginTable:
         self._check()
         return self.rows.get(login.lower())
 
+    def key(self, login: str) -> str:
+        return login.lower()
+
     async def aliases(self, account_id: str) -> frozenset[str]:
         self._check()
         return self.sender_aliases.get(account_id, frozenset())
@@ -70,6 +73,7 @@ class PlainHasher:
 
     def __init__(self) -> None:
         self.busy = False
+        self.average = 0.0
 
     async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
         await self.burn(secret, subject=subject, network=network)
@@ -101,13 +105,14 @@ class Gateway:
         self.hasher = PlainHasher()
         self.outbox = FakeOutbox()
         self.bodies = FakeBodies()
+        self.sign_in = SignIn(self.table, self.hasher, self.metrics, self.clock, delay=delay, ceiling=CEILING)
         self._ids = 0
         self.rules = Rules(
             HOSTNAME,
             True,
             Limits(message_size=CEILING, **limits),
             Senders(),
-            Authenticator(self.table, self.hasher, self.metrics, self.clock, delay=delay, ceiling=CEILING),
+            self.sign_in.authenticator,
             self.bodies,
             Queue(self.outbox),
             self.metrics,

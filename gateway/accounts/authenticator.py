@@ -1,67 +1,99 @@
 """Signing in as a session asks for it, and the look at the row again while the session is open.
 
-Wrong, unknown and disabled get the same reply, and none gets it before `delay` is over. Nothing about a row is kept
-from one call to the next, so a change of it counts at once.
+Wrong, unknown, disabled, stale and repeated get the same reply, and none gets it before `delay` is over, nor sooner than
+a hash takes here: an answer from memory must not be told from one that was hashed. Nothing about a row is kept from one
+call to the next, so a change of it counts at once.
 """
 
 from gateway import maillog, reply
 from gateway.accounts.clock import Clock, pause
-from gateway.accounts.decision import Result, Verdict, account_of, decide
-from gateway.accounts.model import Account, Credentials
-from gateway.accounts.ports import Directory, Hasher
+from gateway.accounts.decision import Place, Result, Verdict, account_of
+from gateway.accounts.judge import Judge
+from gateway.accounts.lockout import account_subject
+from gateway.accounts.model import Account, Credentials, LoginRow
+from gateway.accounts.ports import Directory, Hasher, SignInHistory
 from gateway.errors import Refused, Unavailable
 from gateway.metrics import Metrics
 
 
 class Authenticator:
-    """Signs people in. `delay` in seconds; `ceiling` in octets, above which no account's message size goes."""
+    """Signs people in. `delay` in seconds; it may be replaced at any time (reload)."""
 
     def __init__(
-        self, directory: Directory, hasher: Hasher, metrics: Metrics, clock: Clock, *, delay: float, ceiling: int
+        self,
+        judge: Judge,
+        directory: Directory,
+        hasher: Hasher,
+        history: SignInHistory,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        delay: float,
     ) -> None:
+        self.delay = delay
+        self._judge = judge
         self._directory = directory
         self._hasher = hasher
+        self._history = history
         self._metrics = metrics
         self._clock = clock
-        self.delay = delay
-        self.ceiling = ceiling
 
-    async def sign_in(self, credentials: Credentials, network: str) -> Account:
-        """The account behind `credentials`. `network` is where the client comes from, for the log.
-
-        Raises Refused with WRONG_LOGIN or AUTH_UNAVAILABLE.
-        """
+    async def sign_in(self, credentials: Credentials, place: Place) -> Account:
+        """The account behind `credentials`. Raises Refused with WRONG_LOGIN, AUTH_UNAVAILABLE or `reply.locked`."""
         began = self._clock.seconds()
-        verdict = await decide(credentials, self._directory, self._hasher, ceiling=self.ceiling, network=network)
+        verdict = await self._judge.decide(credentials, place)
         if verdict.result.denied:
-            await pause(self._clock, began + self.delay - self._clock.seconds())
-        self._count(verdict, credentials.mechanism, network, self._clock.seconds() - began)
+            soonest = began + max(self.delay, self._hasher.average)
+            await pause(self._clock, soonest - self._clock.seconds())
+        self._count(verdict, credentials.mechanism, place.network, self._clock.seconds() - began)
         if verdict.account is None:
-            raise Refused(reply_for(verdict.result))
+            raise Refused(reply_for(verdict))
         return verdict.account
 
     async def check_open(self, account: Account) -> Account:
         """The account as its row is now, while its session is open. Raises Refused (NO_LONGER_VALID, SERVICE_ERROR)."""
         try:
             row = await self._directory.find(account.login)
-            if row is None or row.id != account.id or row.stored != account.stored or not row.may_sign_in:
-                maillog.sign_in_no_longer_valid(account.id)
+            reason = _why_cut(row, account)
+            if row is None or reason:
+                self._metrics.sessions_cut_total.labels(reason).inc()
+                maillog.sign_in_no_longer_valid(account.id, reason)
                 raise Refused(reply.NO_LONGER_VALID)
-            return await account_of(row, self._directory, ceiling=self.ceiling)
+            return await account_of(row, self._directory, ceiling=self._judge.ceiling)
         except Unavailable as away:
             maillog.accounts_unavailable(account.id, str(away))
             raise Refused(reply.SERVICE_ERROR) from away
 
     def _count(self, verdict: Verdict, mechanism: str, network: str, seconds: float) -> None:
-        hashed = verdict.result.denied or verdict.result is Result.OK
-        self._metrics.auth_attempts_total.labels(mechanism, verdict.result.value).inc()
-        self._metrics.auth_seconds.labels("hash" if hashed else "refused").observe(seconds)
+        result = verdict.result.value
+        self._metrics.auth_attempts_total.labels(mechanism, result).inc()
+        self._metrics.auth_seconds.labels(_path(verdict)).observe(seconds)
         account_id = verdict.row.id if verdict.row else ""
-        maillog.sign_in(verdict.result.value, mechanism, seconds, account_id, network, verdict.reason)
+        maillog.sign_in(result, mechanism, seconds, account_id, network, verdict.reason)
+        if account_id:
+            self._history.note(account_subject(account_id), network, mechanism, result)
 
 
-def reply_for(result: Result) -> reply.Reply:
+def reply_for(verdict: Verdict) -> reply.Reply:
     """What a client is told."""
-    if result is Result.OK:
+    if verdict.result is Result.OK:
         return reply.SIGNED_IN
-    return reply.WRONG_LOGIN if result.denied else reply.AUTH_UNAVAILABLE
+    if verdict.result is Result.LOCKED:
+        return reply.locked(verdict.locked)
+    return reply.WRONG_LOGIN if verdict.result.denied else reply.AUTH_UNAVAILABLE
+
+
+def _path(verdict: Verdict) -> str:
+    """The label `path`: what the time went into."""
+    if verdict.from_memo:
+        return "memo"
+    return "hash" if verdict.result.denied or verdict.result is Result.OK else "refused"
+
+
+def _why_cut(row: LoginRow | None, account: Account) -> str:
+    """The label `reason` of sessions_cut_total, "" when the sign-in still holds."""
+    if row is None or row.id != account.id:
+        return "deleted"
+    if row.stored != account.stored:
+        return "password"
+    return "" if row.may_sign_in else "disabled"

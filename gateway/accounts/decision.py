@@ -1,13 +1,14 @@
-"""What becomes of one attempt to sign in: the road from credentials to a verdict, without its wait, count and log.
+"""What becomes of one password: hashed, the row read again, and a verdict.
 
-DESIGN.md section 5: syntax, live row, hash, row again. Wrong, unknown and disabled cost one read and one hash each.
-`smtp-gateway login test` walks the same road.
+DESIGN.md section 5, steps 2 and 5. Wrong, unknown and disabled cost one read and one hash each. `smtp-gateway login test`
+goes this way alone; the server goes it for what its memo does not know, once the lockout has let it (`judge.py`).
 """
 
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.accounts.lockout import account_subject, login_subject
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials, LoginRow
 from gateway.accounts.ports import Busy, Directory, Hasher
 from gateway.accounts.schemes import UnknownScheme
@@ -23,13 +24,16 @@ class Result(StrEnum):
     WRONG = "wrong"
     UNKNOWN = "unknown"
     DISABLED = "disabled"
+    STALE = "stale"  # wrong now, and right under an earlier stored hash
+    REPEATED = "repeated"  # wrong before, and refused from memory
+    LOCKED = "locked"
     BUSY = "busy"
     UNAVAILABLE = "unavailable"
 
     @property
     def denied(self) -> bool:
         """Whether the client is told that its login or password is wrong, which of them is never said."""
-        return self in (Result.WRONG, Result.UNKNOWN, Result.DISABLED)
+        return self in (Result.WRONG, Result.UNKNOWN, Result.DISABLED, Result.STALE, Result.REPEATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +44,63 @@ class Verdict:
     row: LoginRow | None = None
     account: Account | None = field(default=None, repr=False)
     reason: str = ""
+    locked: float = 0.0  # seconds left, with LOCKED
+    from_memo: bool = False
 
 
-async def decide(credentials: Credentials, directory: Directory, hasher: Hasher, *, ceiling: int, network: str = "") -> Verdict:
-    """Judge `credentials` from `network`; no account's message size goes above `ceiling`, in octets.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a client is: its network as failures count, and the wider one that an account is known from."""
 
-    Raises what is a bug of ours.
+    network: str
+    trust_network: str
+
+
+async def find(credentials: Credentials, directory: Directory) -> LoginRow | None:
+    """The row that these credentials are about, read now. Raises Unavailable."""
+    return await directory.find(credentials.login) if plausible(credentials) else None
+
+
+async def check(
+    credentials: Credentials, row: LoginRow | None, directory: Directory, hasher: Hasher, *, ceiling: int, network: str = ""
+) -> Verdict:
+    """Hash the password against `row`; no account's message size goes above `ceiling`, in octets.
+
+    Raises Busy, UnknownScheme, Unavailable.
     """
-    row = None
-    try:
-        if plausible(credentials):
-            row = await directory.find(credentials.login)
-        if row is None:
-            await hasher.burn(credentials.password, subject=subject_of(row, credentials.login), network=network)
-            return Verdict(Result.UNKNOWN)
-        return await _verify(credentials, row, directory, hasher, ceiling, network)
-    except UnknownScheme as unknown:
-        return Verdict(Result.UNAVAILABLE, row, reason=str(unknown))
-    except Busy as busy:
-        return Verdict(Result.BUSY, row, reason=str(busy))
-    except Unavailable as away:
-        return Verdict(Result.UNAVAILABLE, row, reason=str(away))
+    if row is None:
+        await hasher.burn(credentials.password, subject=subject_of(None, credentials.login, directory), network=network)
+        return Verdict(Result.UNKNOWN)
+    for _ in range(_ROUNDS):
+        subject = subject_of(row, credentials.login, directory)
+        if not await hasher.verify(credentials.password, row.stored, subject=subject, network=network):
+            return Verdict(Result.WRONG, row)
+        if not row.may_sign_in:  # at once, since another read would tell it from a wrong password by time
+            return Verdict(Result.DISABLED, row)
+        again = await directory.find(credentials.login)
+        if again is None:
+            return Verdict(Result.UNKNOWN, row)
+        if (again.id, again.stored) == (row.id, row.stored):
+            return await settle(again, directory, ceiling=ceiling)
+        row = again
+    return Verdict(Result.UNAVAILABLE, row, reason="the stored hash keeps changing")
 
 
-def subject_of(row: LoginRow | None, login: str) -> str:
+async def settle(row: LoginRow, directory: Directory, *, ceiling: int, from_memo: bool = False) -> Verdict:
+    """The verdict on a right password. Raises Unavailable."""
+    if not row.may_sign_in:
+        return Verdict(Result.DISABLED, row, from_memo=from_memo)
+    return Verdict(Result.OK, row, await account_of(row, directory, ceiling=ceiling), from_memo=from_memo)
+
+
+def undecided(error: Unavailable | UnknownScheme, row: LoginRow | None) -> Verdict:
+    """The verdict when something that is needed could not be had."""
+    return Verdict(Result.BUSY if isinstance(error, Busy) else Result.UNAVAILABLE, row, reason=str(error))
+
+
+def subject_of(row: LoginRow | None, login: str, directory: Directory) -> str:
     """Whose password it is, for the hash pool, the memo and the lockout; `row` is that of `login`, if it has one."""
-    return f"l:{login.casefold()}" if row is None else f"a:{row.id}"
+    return login_subject(directory.key(login)) if row is None else account_subject(row.id)
 
 
 def plausible(credentials: Credentials) -> bool:
@@ -79,27 +114,3 @@ def plausible(credentials: Credentials) -> bool:
 async def account_of(row: LoginRow, directory: Directory, *, ceiling: int) -> Account:
     """The account of a row, with its aliases. Raises Unavailable."""
     return Account.of(row, ceiling=ceiling, aliases=await directory.aliases(row.id))
-
-
-async def _verify(
-    credentials: Credentials, row: LoginRow, directory: Directory, hasher: Hasher, ceiling: int, network: str
-) -> Verdict:
-    for _ in range(_ROUNDS):
-        subject = subject_of(row, credentials.login)
-        if not await hasher.verify(credentials.password, row.stored, subject=subject, network=network):
-            return Verdict(Result.WRONG, row)
-        if not row.may_sign_in:  # at once, since another read would tell it from a wrong password by time
-            return Verdict(Result.DISABLED, row)
-        again = await directory.find(credentials.login)
-        if again is None:
-            return Verdict(Result.UNKNOWN, row)
-        if (again.id, again.stored) == (row.id, row.stored):
-            return await _settle(again, directory, ceiling)
-        row = again
-    return Verdict(Result.UNAVAILABLE, row, reason="the stored hash keeps changing")
-
-
-async def _settle(row: LoginRow, directory: Directory, ceiling: int) -> Verdict:
-    if not row.may_sign_in:  # since it was read first
-        return Verdict(Result.DISABLED, row)
-    return Verdict(Result.OK, row, await account_of(row, directory, ceiling=ceiling))

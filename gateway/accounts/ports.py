@@ -22,6 +22,10 @@ class Directory(Protocol):
         """
         ...
 
+    def key(self, login: str) -> str:
+        """What all spellings of a login share, as the table compares them."""
+        ...
+
     def aliases(self, account_id: str) -> Awaitable[frozenset[str]]:
         """Further sender addresses of the account, as `Address.key`. Raises Unavailable."""
         ...
@@ -33,6 +37,11 @@ class Hasher(Protocol):
     `subject` is whose password it is: "a:" and the account's id, or "l:" and the login where there is no row. Networks
     take turns, `network` being the client's.
     """
+
+    @property
+    def average(self) -> float:
+        """Seconds a hash takes here."""
+        ...
 
     def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> Awaitable[bool]:
         """Whether `secret` is the password behind `stored`; who asks the same meanwhile shares the hash.

@@ -46,7 +46,6 @@ def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str,
 
 _REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
     ("server", Server, ("workers",)),
-    ("server", Server, ("secret",)),
     ("listen", Listen, ("proxy_protocol_from",)),
     ("accounts.columns", Columns, ("daily_recipients",)),
     ("limits", Limits, ("daily_recipients", "on_daily_limit")),

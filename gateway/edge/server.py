@@ -107,7 +107,7 @@ class SubmissionProtocol(Protocol):
         self._listen = listen
         self._session = ServerSession(_settings(edge.rules, listen), self._count_reply)
         self._deadline = Deadline(edge.clock, self._expired)
-        self._peer = Peer("", "")
+        self._peer = Peer("", "", "")
         self._submission = Submission(edge.rules, self._peer)
         self._wake: Deferred[None] | None = None
         self._handshake = False  # begun and not done
@@ -122,6 +122,7 @@ class SubmissionProtocol(Protocol):
         self._peer.address = transport.getPeer().host
         lockout = self._edge.lockout
         self._peer.network = network_of(self._peer.address, lockout.ipv4_prefix, lockout.ipv6_prefix)
+        self._peer.trust_network = network_of(self._peer.address, lockout.trust_ipv4_prefix, lockout.trust_ipv6_prefix)
         admission = self._edge.door.enter(self._peer.network)
         self._edge.metrics.connections_total.labels(self._listen.label, admission.value).inc()
         if admission is not Admission.ACCEPTED:

@@ -78,6 +78,10 @@ class SqlDirectory:
         finally:
             self._waiting.pop(result, None)  # who gave up waits no more: a table that hangs gathers nobody
 
+    def key(self, login: str) -> str:
+        """See the port."""
+        return self._table.key(login)
+
     async def aliases(self, account_id: str) -> frozenset[str]:
         """See the port. An alias that is no address is skipped: nothing could be sent from it."""
         query = self._aliases

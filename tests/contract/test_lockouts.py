@@ -249,7 +249,7 @@ def test_a_moved_hash_starts_a_clean_sheet(subject: Subject) -> None:
 
 
 def test_an_unknown_login_is_locked_alike(subject: Subject) -> None:
-    nobody = {"account": "l:nobody@example.com", "tag": ""}
+    nobody: dict[str, Any] = {"account": "l:nobody@example.com", "tag": ""}
     wrong(subject, *guesses(5, **nobody))
     assert look(subject, attempt(**nobody)).locked == pytest.approx(5 * MINUTE, abs=20)
     assert locked(subject, account="l:nobody@example.org", tag="") is None
@@ -264,7 +264,8 @@ def test_success_clears_this_sheet_and_its_locks_alone(subject: Subject) -> None
     assert not look(subject, attempt()).has_failures
     wrong(subject, *guesses(5))
     assert look(subject, attempt()).locked == pytest.approx(5 * MINUTE, abs=20)  # not doubled: that lock is gone too
-    for other in ({"address": "192.0.2.2"}, {"account": "a:8"}):
+    others: list[dict[str, Any]] = [{"address": "192.0.2.2"}, {"account": "a:8"}]
+    for other in others:
         assert look(subject, attempt(**other)).has_failures
         wrong(subject, attempt(4, **other))
         assert locked(subject, **other) is Scope.ACCOUNT_NETWORK

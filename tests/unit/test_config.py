@@ -238,7 +238,6 @@ BAD: list[tuple[str, str, str]] = [
     # not built yet
     ("[server]\nworkers = 2", "server.workers", "not available in this version yet; leave it out"),
     ("[server]\nworkers = 'auto'", "server.workers", "not available in this version yet"),
-    ("[server]\nsecret = 'hunter2'", "server.secret", "not available in this version yet"),
     ("[[listen]]\nproxy_protocol_from = ['10.0.0.0/8']", "listen.1.proxy_protocol_from", "not available in this version yet"),
     ("[store]\nurl = 'postgresql://db/x'", "store.url", "not available in this version yet"),
     (
@@ -352,7 +351,7 @@ SECRET = "Zm9-Secret"
         "[accounts]\nurl = ['Zm9-Secret']",
         "[accounts]\npepper = ['Zm9-Secret']",
         "[accounts]\nurl_file = 'x'\nurl = 'postgresql://u:Zm9-Secret@h/d'",
-        "[server]\nsecret = 'Zm9-Secret'",
+        "[server]\nsecret = ['Zm9-Secret']",
         "[store]\nurl = 'mysql://u:Zm9-Secret@h/d'",
         "[relay]\nnext_hop = ['smtp://u:Zm9-Secret']",
         "[relay]\nnext_hop = 'smtp://u:Zm9-Secret@h'",

@@ -99,10 +99,9 @@ def test_a_secret_comes_from_a_file_beside_the_configuration(tmp_path: Path) -> 
     assert [(hop.label, hop.path) for hop in found.relay.next_hop] == [("a:25", None), ("maildir", tmp_path / "var/my mail")]
 
 
-def test_a_secret_file_that_is_for_later_is_refused_as_well(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("x")
-    [problem] = problems(tmp_path, "[server]\nsecret_file = 'secret'")
-    assert problem.startswith("server.secret: is not available in this version yet")
+def test_a_shared_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x\n")
+    assert read(tmp_path, "[server]\nsecret_file = 'secret'").server.secret.get_secret_value() == "x"
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_a_message_that_cannot_be_queued_leaves_its_body_to_the_sweep() -> None:
 def test_a_new_transaction_drops_what_an_error_left_of_the_last() -> None:
     """The session ends a transaction at a refused chunk without a word to us."""
     gateway = Gateway()
-    submission = Submission(gateway.rules, Peer(CLIENT, CLIENT))
+    submission = Submission(gateway.rules, Peer(CLIENT, CLIENT, CLIENT))
     run(submission.decide(events.Authenticate("PLAIN", DEMO.login, b"secret")))
     mail = events.MailFrom(address.parse(DEMO.login))
     for event in (mail, events.RcptTo(address.parse("to@example.net")), events.BodyStart(True)):

@@ -11,11 +11,13 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 
 from gateway import reply
-from gateway.accounts.authenticator import Authenticator
+from gateway.accounts.decision import Place, Result
 from gateway.accounts.model import Account, Credentials, LoginRow
 from gateway.accounts.verifier import Verifier
+from gateway.config import Lockout
 from gateway.errors import Refused, Unavailable
 from gateway.metrics import Metrics
+from tests.sign_in import SignIn
 from tests.unit.awaiting import assert_pending, failure_of, value_of
 
 T = TypeVar("T")
@@ -26,7 +28,7 @@ def stored(password: bytes, cost: int = 4) -> str:
 
 
 ANN = LoginRow("7", "Ann@Example.com", stored(b"secret"), max_message_size=5000)
-RESULTS = ("ok", "wrong", "unknown", "disabled", "busy", "unavailable")
+RESULTS = tuple(Result)
 
 
 class Table:
@@ -46,11 +48,17 @@ class Table:
             raise Unavailable("connection refused")
         return self.rows.get(login.lower())
 
+    def key(self, login: str) -> str:
+        return login.lower()
+
     async def aliases(self, account_id: str) -> frozenset[str]:
         return frozenset({"sales@example.com"}) if account_id == "7" else frozenset()
 
 
 class Harness:
+    rules: Lockout | None = None
+    place = Place("192.0.2.0/24", "192.0.2.0/23")
+
     def setup_method(self) -> None:
         self.clock = Clock()
         self.table = Table(ANN)
@@ -61,7 +69,8 @@ class Harness:
         verifier = Verifier(self.run_hash, metrics, self.clock, threads=1, hash_wait=1.0)
         verifier.learn([ANN.stored])
         self.verifier = verifier
-        self.authenticator = Authenticator(self.table, verifier, metrics, self.clock, delay=0.3, ceiling=10_000)
+        self.sign_in = SignIn(self.table, verifier, metrics, self.clock, delay=0.3, ceiling=10_000, rules=self.rules)
+        self.authenticator = self.sign_in.authenticator
 
     def run_hash(self, function: Callable[[], T], /) -> Deferred[T]:
         self.hashes += 1
@@ -71,7 +80,7 @@ class Harness:
 
     def begin(self, login: str, password: bytes, mechanism: str = "PLAIN") -> Deferred[Account]:
         credentials = Credentials(login, password, mechanism)
-        return Deferred.fromCoroutine(self.authenticator.sign_in(credentials, "192.0.2.0/24"))
+        return Deferred.fromCoroutine(self.authenticator.sign_in(credentials, self.place))
 
     def refused(self, waiting: Deferred[Any]) -> reply.Reply:
         return failure_of(waiting, Refused).reply

@@ -6,7 +6,6 @@ import pytest
 from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred
 
-from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.model import LoginRow
 from gateway.edge import server
 from gateway.edge.limits import Door
@@ -14,6 +13,7 @@ from gateway.errors import StorageFull, Unavailable
 from gateway.queue.model import NewMessage
 from tests.fakes import FakeBodies
 from tests.harness import DEMO, Gateway, LoginTable
+from tests.sign_in import SignIn
 from tests.unit.edge.line import AUTH, ENVELOPE, HELLO, MESSAGE, WRONG_AUTH, Line, SlowQueue
 
 
@@ -40,9 +40,7 @@ class SlowTable(LoginTable):
 
 def slow_table(gateway: Gateway) -> SlowTable:
     table = SlowTable()
-    gateway.rules.authenticator = Authenticator(
-        table, gateway.hasher, gateway.metrics, gateway.clock, delay=0.0, ceiling=100_000
-    )
+    gateway.rules.authenticator = SignIn(table, gateway.hasher, gateway.metrics, gateway.clock).authenticator
     return table
 
 
@@ -433,7 +431,7 @@ class TestDecisions:
 
     def test_a_bug_in_the_middle_of_a_message_leaves_no_message_with_a_hole(self) -> None:
         gateway = Gateway()
-        gateway.rules.authenticator.ceiling = 1_000_000
+        gateway.sign_in.judge.ceiling = 1_000_000
         bodies = gateway.rules.bodies = BodiesWithABug()
         line = Line.signed_in(gateway)
         line.say(ENVELOPE, b"Subject: s\r\n\r\n" + b"x" * 70_000 + b"\r\n")

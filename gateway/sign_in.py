@@ -1,0 +1,96 @@
+"""Signing in, wired: login table, hash threads, memo, lockout and history as one thing that starts, reloads and stops."""
+
+import os
+import secrets
+import time
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from gateway.accounts.authenticator import Authenticator
+from gateway.accounts.judge import Judge
+from gateway.accounts.memo import Memo
+from gateway.accounts.seal import Seal
+from gateway.accounts.verifier import Verifier, lowest_priority
+from gateway.config import Config
+from gateway.metrics import Metrics
+from gateway.store.database import Database
+from gateway.store.directory import SqlDirectory
+from gateway.store.lockouts import SqlLockoutBook
+from gateway.store.secret import state_secret
+from gateway.store.sign_ins import SqlSignInHistory
+from gateway.store.store_clock import StoreClock
+
+HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
+SWEEP_STEP = 500  # rows in one transaction
+
+
+class SignIn:
+    """The parts of sign-in over `database`. The constructor raises ConfigError."""
+
+    def __init__(self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics) -> None:
+        self._reactor = reactor
+        cores = os.cpu_count() or 1
+        self._hashing = ThreadPool(0, cores, "hashing")
+        self.directory = SqlDirectory(
+            settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
+        )
+        self._verifier = Verifier(
+            self._in_hash_thread,
+            metrics,
+            reactor,
+            threads=cores,
+            hash_wait=settings.limits.hash_wait,
+            pepper=settings.accounts.pepper.get_secret_value().encode(),
+        )
+        self.lockouts = SqlLockoutBook(database, settings.lockout, metrics, hash_wait=settings.limits.hash_wait)
+        self.history = SqlSignInHistory(database, clock.now)
+        memo = Memo(secrets.token_bytes(32), metrics)
+        self._judge = Judge(
+            self.directory, self._verifier, memo, self.lockouts, _seal(settings), ceiling=settings.limits.message_size
+        )
+        self.authenticator = Authenticator(
+            self._judge, self.directory, self._verifier, self.history, metrics, reactor, delay=settings.lockout.delay
+        )
+
+    def start(self) -> None:
+        self._hashing.start()
+        self.directory.start()
+
+    async def stop(self) -> None:
+        """The history that is still in memory is written by `history.flush`, while the store is open."""
+        await self.directory.stop()
+        self._hashing.stop()
+
+    def reload(self, new: Config) -> None:
+        """Take limits and lockout; the login table needs a restart."""
+        self.authenticator.delay = new.lockout.delay
+        self._judge.ceiling = new.limits.message_size
+        self._verifier.hash_wait = self.lockouts.hash_wait = new.limits.hash_wait
+        self.lockouts.rules = new.lockout
+
+    async def learn_hashes(self) -> None:
+        """See what kind of hash is usual in the table. Raises Unavailable."""
+        self._verifier.learn(await self.directory.sample(HASH_SAMPLE))
+
+    async def sweep(self) -> None:
+        """Forget what is too old to count, in small steps. Raises Unavailable."""
+        while await self.lockouts.sweep(SWEEP_STEP):
+            pass
+        while await self.history.sweep(SWEEP_STEP):
+            pass
+
+    def _in_hash_thread(self, function: Any) -> Deferred[Any]:
+        def gently() -> Any:
+            lowest_priority()
+            return function()
+
+        return deferToThreadPool(self._reactor, self._hashing, gently)
+
+
+def _seal(settings: Config) -> Seal:
+    """Keyed by `server.secret`, which machines share, else by a secret of this state directory."""
+    shared = settings.server.secret.get_secret_value().encode()
+    return Seal(shared or state_secret(settings.server.state_dir, secrets.token_bytes))

@@ -1,0 +1,34 @@
+"""The secret of a state directory: made once, kept for its owner alone."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.errors import ConfigError
+
+OCTETS = 32
+
+
+def state_secret(state_dir: Path, random: Callable[[int], bytes]) -> bytes:
+    """The octets in `state_dir`/secret, made with `random` when there are none. Raises ConfigError."""
+    path = state_dir / "secret"
+    try:
+        if not path.exists():
+            _write(path, random(OCTETS))
+        kept = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"server.state_dir: cannot read or make {path}: {error.strerror}"]) from None
+    if len(kept) != OCTETS:
+        raise ConfigError([f"server.state_dir: {path} is not a secret of {OCTETS} octets; remove it to have a new one made"])
+    return kept
+
+
+def _write(path: Path, content: bytes) -> None:
+    """In one step: a crash must not leave half a secret."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
