@@ -23,6 +23,7 @@ NAMES = {
     "password_hashes_waiting": (),
     "verification_memo_total": ("result",),
     "verification_memo_entries": (),
+    "sessions_cut_total": ("reason",),
     "accounts_query_seconds": (),
     "accounts_errors_total": (),
     "messages_total": ("result",),
