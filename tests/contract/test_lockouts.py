@@ -249,7 +249,7 @@ def test_a_moved_hash_starts_a_clean_sheet(subject: Subject) -> None:
 
 
 def test_an_unknown_login_is_locked_alike(subject: Subject) -> None:
-    nobody = {"account": "l:nobody@example.com", "tag": ""}
+    nobody: dict[str, Any] = {"account": "l:nobody@example.com", "tag": ""}
     wrong(subject, *guesses(5, **nobody))
     assert look(subject, attempt(**nobody)).locked == pytest.approx(5 * MINUTE, abs=20)
     assert locked(subject, account="l:nobody@example.org", tag="") is None
@@ -264,7 +264,8 @@ def test_success_clears_this_sheet_and_its_locks_alone(subject: Subject) -> None
     assert not look(subject, attempt()).has_failures
     wrong(subject, *guesses(5))
     assert look(subject, attempt()).locked == pytest.approx(5 * MINUTE, abs=20)  # not doubled: that lock is gone too
-    for other in ({"address": "192.0.2.2"}, {"account": "a:8"}):
+    others: list[dict[str, Any]] = [{"address": "192.0.2.2"}, {"account": "a:8"}]
+    for other in others:
         assert look(subject, attempt(**other)).has_failures
         wrong(subject, attempt(4, **other))
         assert locked(subject, **other) is Scope.ACCOUNT_NETWORK
@@ -340,6 +341,15 @@ def test_account_failures_count_for_a_day(subject: Subject) -> None:
     assert locked(subject) is Scope.ACCOUNT
 
 
+def test_account_failures_count_under_the_present_hash(subject: Subject) -> None:
+    subject.use(account_failures=3)
+    wrong(subject, *(attempt(n, address=elsewhere(n)) for n in range(2)))
+    wrong(subject, *(attempt(n, address=elsewhere(n), tag="moved") for n in range(2, 4)))
+    assert locked(subject, tag="moved") is None
+    wrong(subject, attempt(4, address=elsewhere(4), tag="moved"))
+    assert (locked(subject, tag="moved"), locked(subject)) == (Scope.ACCOUNT, None)
+
+
 def test_failures_from_known_networks_lock_nobody_else_out(subject: Subject) -> None:
     subject.use(account_failures=3)
     right(subject)
@@ -391,6 +401,7 @@ def test_an_office_of_accounts_that_are_known_there_keeps_working(subject: Subje
     for n in range(20):
         right(subject, account=f"a:{n}")
     wrong(subject, *(attempt(1, account=f"a:{n}", tag="changed") for n in range(20)))
+    wrong(subject, attempt(1, account="a:99"))
     assert locked(subject, account="a:99") is None
 
 

@@ -87,7 +87,7 @@ def test_a_fresh_installation_has_no_problem(run: Run) -> None:
     result = run("doctor")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[-1].endswith(" 0 problems, 3 warnings.")
+    assert lines[-1].endswith(" 0 problems, 2 warnings.")
     assert {line.split()[0] for line in lines[:-2]} == {"ok", "warning"}
 
 
