@@ -270,8 +270,8 @@ class FakeLockoutBook:
 
     async def refund(self, charge: Charge) -> None:
         self._check()
-        if charge.id is not None and not self.failures[charge.id].confirmed:
-            del self.failures[charge.id]
+        if charge.id is not None:
+            self.failures.pop(charge.id, None)
 
     async def succeed(self, attempt: Attempt, charge: Charge | None) -> None:
         self._check()

@@ -4,7 +4,7 @@ Each scheme is a row of `_SCHEMES`: the exact form it is stored in, a bound on i
 form or costs too much raises `UnknownScheme`, so a junk row can neither stop a thread nor pass for a wrong password.
 
 A password goes in as the bytes the client sent; nothing is trimmed or normalised, as the frameworks themselves do
-when they check one. A pepper counts for plain bcrypt alone (Devise appends it).
+when they check one, WordPress apart (`_as_wordpress`). A pepper counts for plain bcrypt alone (Devise appends it).
 """
 
 import base64
@@ -150,9 +150,18 @@ def _django_bcrypt_sha256(secret: bytes, form: re.Match[str], _pepper: bytes) ->
     return _bcrypt(hashlib.sha256(secret).hexdigest().encode("ascii"), form)
 
 
+_SLASHED = re.compile(rb"['\"\\\\]")
+
+
+def _as_wordpress(secret: bytes) -> bytes:
+    """What a password is when WordPress hashes it: wp_authenticate trims it, and wp_signon takes it from a form to which
+    wp_magic_quotes has added slashes (PHP's trim and addslashes), when it is set and when it is checked."""
+    return _SLASHED.sub(rb"\\\g<0>", secret.strip(b" \t\n\r\0\x0b")).replace(b"\0", rb"\0")
+
+
 def _wordpress_bcrypt(secret: bytes, form: re.Match[str], _pepper: bytes) -> bool:
     """WordPress 6.8 wp_check_password: HMAC-SHA384 first, so that bcrypt sees 64 characters whatever the password."""
-    return _bcrypt(base64.b64encode(hmac.digest(b"wp-sha384", secret, "sha384")), form)
+    return _bcrypt(base64.b64encode(hmac.digest(b"wp-sha384", _as_wordpress(secret), "sha384")), form)
 
 
 # Argon2's PHC string (github.com/P-H-C/phc-winner-argon2)
@@ -236,6 +245,7 @@ def _phpass_bounded(form: re.Match[str]) -> bool:
 
 
 def _phpass(secret: bytes, form: re.Match[str], _pepper: bytes) -> bool:
+    secret = _as_wordpress(secret)
     digest = hashlib.md5(form["salt"].encode("ascii") + secret).digest()  # noqa: S324 the scheme is MD5
     for _ in range(1 << _ITOA64.index(form["log2"])):
         digest = hashlib.md5(digest + secret).digest()  # noqa: S324

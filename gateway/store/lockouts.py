@@ -87,10 +87,8 @@ class SqlLockoutBook:
         """Start reads for those who wait, while there may be more."""
         while self._waiting and self._reading < READS:
             batch, self._waiting = self._waiting[:MAX_ATTEMPTS], self._waiting[MAX_ATTEMPTS:]
-            batch = [(attempt, result) for attempt, result in batch if not result.called]  # not those who gave up
-            if batch:
-                self._reading += 1
-                self._read({attempt for attempt, _ in batch}).addBoth(self._answer, batch)
+            self._reading += 1
+            self._read({attempt for attempt, _ in batch}).addBoth(self._answer, batch)
 
     def _read(self, attempts: set[Attempt]) -> Deferred[dict[Attempt, Sheet]]:
         rules = self.rules

@@ -101,10 +101,9 @@ _FORGET_REPEATED = delete(failure).where(
     failure.c.network == bindparam("network"),
     failure.c.stored_tag == bindparam("stored_tag"),
     failure.c.fingerprint == bindparam("fingerprint"),
-    failure.c.confirmed,
     failure.c.id != bindparam("charge"),
 )
-_REFUND = delete(failure).where(failure.c.id == bindparam("charge"), not_(failure.c.confirmed))
+_REFUND = delete(failure).where(failure.c.id == bindparam("charge"))
 _EARLIER_LOCKS = select(func.count()).where(
     lockout.c.subject == bindparam("subject"),
     lockout.c.stored_tag == bindparam("stored_tag"),
@@ -146,8 +145,7 @@ def look(connection: Connection, rules: Lockout, attempts: Iterable[Attempt]) ->
     }
     found: dict[str, dict[SheetKey, float]] = {"lock": {}, "known": {}, "failure": {}}
     for kind, subject, stored_tag, network, seconds in connection.execute(_LOOK, pairs):
-        key = SheetKey(subject, stored_tag, network)
-        found[kind][key] = max(seconds, found[kind].get(key, seconds))
+        found[kind][SheetKey(subject, stored_tag, network)] = seconds
     return {each: _judge(rules, each, found) for each in attempts}
 
 
@@ -189,7 +187,7 @@ def _parameters(rules: Lockout, scope: Scope, attempt: Attempt) -> dict[str, Any
 
 
 def refund(connection: Connection, charge: int) -> None:
-    """Take the charge out, unless it is confirmed."""
+    """Take the charge out."""
     connection.execute(_REFUND, {"charge": charge})
 
 

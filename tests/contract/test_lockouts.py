@@ -341,6 +341,15 @@ def test_account_failures_count_for_a_day(subject: Subject) -> None:
     assert locked(subject) is Scope.ACCOUNT
 
 
+def test_account_failures_count_under_the_present_hash(subject: Subject) -> None:
+    subject.use(account_failures=3)
+    wrong(subject, *(attempt(n, address=elsewhere(n)) for n in range(2)))
+    wrong(subject, *(attempt(n, address=elsewhere(n), tag="moved") for n in range(2, 4)))
+    assert locked(subject, tag="moved") is None
+    wrong(subject, attempt(4, address=elsewhere(4), tag="moved"))
+    assert (locked(subject, tag="moved"), locked(subject)) == (Scope.ACCOUNT, None)
+
+
 def test_failures_from_known_networks_lock_nobody_else_out(subject: Subject) -> None:
     subject.use(account_failures=3)
     right(subject)
@@ -392,6 +401,7 @@ def test_an_office_of_accounts_that_are_known_there_keeps_working(subject: Subje
     for n in range(20):
         right(subject, account=f"a:{n}")
     wrong(subject, *(attempt(1, account=f"a:{n}", tag="changed") for n in range(20)))
+    wrong(subject, attempt(1, account="a:99"))
     assert locked(subject, account="a:99") is None
 
 

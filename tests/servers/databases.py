@@ -1,7 +1,8 @@
 """SQLite, PostgreSQL and MariaDB as a product would use them: an empty database for a test, with the product's own rights."""
 
 from abc import ABC, abstractmethod
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import psycopg
 import pymysql
 import pysqlite3.dbapi2  # type: ignore[import-untyped]
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from tests.servers.process import ServerProcess, program
@@ -34,6 +35,12 @@ class Database(ABC):
             result = connection.execute(text(sql), list(rows)) if rows else connection.execute(text(sql))
             return list(result.all()) if result.returns_rows else []
 
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """A session of the product's own, to hold a lock with."""
+        with self._engine().connect() as connection:
+            yield connection
+
 
 class SqliteDatabase(Database):
     kind = "sqlite"
@@ -48,11 +55,11 @@ class SqliteDatabase(Database):
 
 
 class ServerDatabase(Database):
-    def __init__(self, kind: str, scheme: str, driver: str, port: int, name: str) -> None:
+    def __init__(self, kind: str, scheme: str, driver: str, port: int, name: str, options: str = "") -> None:
         self.kind = kind
         self.name = name
         self.url = f"{scheme}://app:{SECRET}@127.0.0.1:{port}/{name}"
-        self._own = f"{driver}://app:{SECRET}@127.0.0.1:{port}/{name}"
+        self._own = f"{driver}://app:{SECRET}@127.0.0.1:{port}/{name}{options}"
 
     def _engine(self) -> Engine:
         return create_engine(self._own, poolclass=NullPool)
@@ -98,7 +105,9 @@ class Postgresql:
     def database(self, options: str = "") -> ServerDatabase:
         name = f"product{next(_numbers)}"
         self.admin(f"CREATE DATABASE {name} {options}")
-        return ServerDatabase("postgresql", "postgresql", "postgresql+psycopg", self.process.port, name)
+        return ServerDatabase(
+            "postgresql", "postgresql", "postgresql+psycopg", self.process.port, name, "?client_encoding=utf8"
+        )
 
 
 class Mariadb:
@@ -131,6 +140,6 @@ class Mariadb:
 
 
 def _mariadb_flags(data: Path, port: int) -> list[str]:
-    small = ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=8M"]
+    small = ["--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2", "--innodb-log-file-size=8M"]
     names = [f"--datadir={data}", f"--port={port}", f"--socket={data.parent}/socket", f"--pid-file={data.parent}/pid"]
     return ["--no-defaults", "--bind-address=127.0.0.1", "--max-connections=30", *names, *small]

@@ -208,6 +208,14 @@ def test_networks_that_are_trusted_for_longer_stay(database: Database, pump: Pum
     assert count(database, pump, known_network) == 3
 
 
+def test_clearing_takes_locks_that_are_over_too(database: Database, pump: Pump, old_rows: Callable[[int], None]) -> None:
+    """They would make the next one longer."""
+    old_rows(0)
+    cleared = pump.result(database.write(lambda connection: lockout_listing.clear_subjects(connection, {"a:0-0"})))
+    assert (cleared.locks, cleared.failures) == (0, 1)
+    assert count(database, pump, lockout) == 2
+
+
 def everything(database: Database, pump: Pump) -> None:
     """Each statement of the sheets and of the history at least once."""
     book = book_of(database)

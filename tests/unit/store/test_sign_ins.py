@@ -12,7 +12,7 @@ from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.schema import sign_in
 from gateway.store.sign_ins import LINES_A_DAY, MAX_WAITING, OTHERS, Line, SqlSignInHistory, recent
-from tests.pump import Pump
+from tests.pump import Pump, deferred
 from tests.stores import running, store_url
 
 ANN, NETWORK = "a:7", "192.0.2.1/32"
@@ -86,7 +86,7 @@ def test_times_span_the_days(history: SqlSignInHistory, database: Database, cloc
         pump.result(history.flush())
     first, second = lines(database, pump)
     assert (first.result, first.count, second.result, second.count) == ("ok", 4, "wrong", 2)
-    assert [first.first, first.last] == pytest.approx([3 * DAY, 0], abs=20)
+    assert [first.first, first.last] == pytest.approx([3 * DAY, 0.0], abs=20)
     assert [second.first, second.last] == pytest.approx([3 * DAY, 2 * DAY], abs=20)
     assert pump.result(database.read(lambda c: c.execute(select(func.count()).select_from(sign_in)).scalar())) == 5
 
@@ -122,20 +122,23 @@ def test_a_store_that_is_away_loses_nothing_that_fits(tmp_path: Path, clock: Clo
     with running(f"sqlite:///{tmp_path}/later/gateway.db", pump) as away:
         history = SqlSignInHistory(away, clock)
         history.note(ANN, NETWORK, "PLAIN", "ok")
-        assert isinstance(pump.failure(history.flush()), Unavailable)
+        failing = deferred(history.flush())
+        clock.seconds += 1000
+        history.note(ANN, NETWORK, "PLAIN", "ok")
+        assert isinstance(pump.failure(failing), Unavailable)
         for n in range(MAX_WAITING + 5):
             history.note(f"a:{n}", NETWORK, "PLAIN", "wrong")
         history.note(ANN, NETWORK, "PLAIN", "ok")
         store_url(tmp_path / "later")
         pump.result(history.flush())
-        assert counts(away, pump) == {(NETWORK, "PLAIN", "ok"): 2, (NETWORK, "PLAIN", "wrong"): 1}
+        assert counts(away, pump) == {(NETWORK, "PLAIN", "ok"): 3, (NETWORK, "PLAIN", "wrong"): 1}
+        spans = {line.result: line.first - line.last for line in lines(away, pump)}
+        assert spans == {"ok": 1000.0, "wrong": 0.0}
         assert lines(away, pump, f"a:{MAX_WAITING - 2}") != []
         assert lines(away, pump, f"a:{MAX_WAITING + 4}") == []
 
 
 def test_what_is_noted_while_a_write_is_under_way_is_kept(history: SqlSignInHistory, database: Database, pump: Pump) -> None:
-    from tests.pump import deferred
-
     history.note(ANN, NETWORK, "PLAIN", "ok")
     writing = deferred(history.flush())
     history.note(ANN, NETWORK, "PLAIN", "ok")
