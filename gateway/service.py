@@ -1,5 +1,6 @@
 """The wiring: configuration to objects to one running service. The only place that knows every part."""
 
+import errno
 import os
 import secrets
 import signal
@@ -193,20 +194,28 @@ class Gateway(Service):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        """Bind the ports, while we may; nobody is let in before the store is ours (`_begin`)."""
-        for listen in self._settings.listen:
-            self._bind(listen.address, listen.port, SubmissionFactory(self._edge, listen), "listen")
-        self._bind(self._settings.http.address, self._settings.http.port, self._site, "http")
+        """Bind the ports, while we may; nobody is let in before the store is ours (`_begin`). Exits with status 1."""
+        problems = [
+            self._bind(listen.address, listen.port, SubmissionFactory(self._edge, listen), f"listen.{number}.port")
+            for number, listen in enumerate(self._settings.listen, 1)
+        ]
+        problems.append(self._bind(self._settings.http.address, self._settings.http.port, self._site, "http.port"))
+        if any(problems):
+            logs.write_to(sys.__stderr__, "".join(problems))
+            raise SystemExit(1)
 
-    def _bind(self, address: str, port: int, factory: Any, key: str) -> None:
+    def _bind(self, address: str, port: int, factory: Any, key: str) -> str:
+        """What stands in the way, as a line; "" when it is bound."""
         try:
             listening = self._reactor.listenTCP(port, factory, interface=address, backlog=1024)
         except CannotListenError as error:
-            reason = error.socketError.strerror if isinstance(error.socketError, OSError) else error.socketError
-            logs.write_to(sys.__stderr__, f"{key}: cannot listen on {address} port {port}: {reason}\n")
-            raise SystemExit(1) from None
+            cause = error.socketError
+            cure = "; is another gateway running? stop it, or change the port" if _is_taken(cause) else ""
+            reason = cause.strerror if isinstance(cause, OSError) else cause
+            return f"{key}: cannot listen on {address} port {port}: {reason}{cure}\n"
         listening.stopReading()
         self._ports.append(listening)
+        return ""
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
@@ -362,3 +371,7 @@ class Gateway(Service):
 def _schedule(settings: Config) -> Schedule:
     relay = settings.relay
     return Schedule(relay.retry, relay.give_up, relay.delay_warning)
+
+
+def _is_taken(cause: object) -> bool:
+    return isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
