@@ -128,8 +128,9 @@ def stopped() -> None:
     log.info("stopped")
 
 
-def not_in_this_version(what: str) -> None:
-    log.warning("not in this version", what=what)
+def settings_warning(what: str) -> None:
+    """What the settings allow but an operator should know, "key.path: what"."""
+    log.warning("settings", what=what)
 
 
 def self_signed(path: str) -> None:

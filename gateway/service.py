@@ -240,8 +240,8 @@ class Gateway(Service):
         await attempt("sampling the login table's hashes", self._sign_in.learn_hashes)
 
     def _say_started(self) -> None:
-        for what in self._settings.not_yet:
-            maillog.not_in_this_version(what)
+        for what in self._settings.warnings:
+            maillog.settings_warning(what)
         if self._tls.is_self_signed:
             maillog.self_signed(str(self._settings.server.state_dir / "self-signed.pem"))
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]

@@ -18,7 +18,7 @@ def check(settings: Settings) -> None:
 
     Nothing is opened or connected to: `smtp-gateway doctor` does that.
     """
-    for line in settings.config.not_yet:
+    for line in settings.config.warnings:
         click.echo(f"warning {line}", err=True)
     click.echo(f"{settings.path}: no mistakes")
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from gateway.cli import aliases, certificates, hops, machine
-from gateway.cli.listing import json_option, print_json
+from gateway.cli.listing import counted, json_option, print_json
 from gateway.cli.settings import Settings, pass_settings
 from gateway.store.inspect import Finding, inspect_accounts
 
@@ -31,14 +31,15 @@ def doctor(context: click.Context, settings: Settings, as_json: bool) -> None:
         print_json([asdict(finding) for finding in found])
     else:
         count = Counter(finding.level for finding in found)
-        click.echo(f"\n{len(found)} findings: {count['problem']} problems, {count['warning']} warnings.")
+        told = ", ".join(counted(count[level], level) for level in ("problem", "warning"))
+        click.echo(f"\n{counted(len(found), 'finding')}: {told}.")
     context.exit(1 if any(finding.level == "problem" for finding in found) else 0)
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     """In the order that somebody would put things right."""
     config = settings.config
-    for line in config.not_yet:
+    for line in config.warnings:
         yield Finding("warning", *line.split(": ", 1))
     yield from machine.state(config)
     yield from machine.store(settings.store_url)

@@ -47,6 +47,11 @@ def _cell(value: object) -> str:
     return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
 
 
+def counted(count: int, what: str) -> str:
+    """ "1 lockout", "2 lockouts"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def age(seconds: float) -> str:
     """Seconds in the largest unit that leaves two figures or so: "45s", "12m", "30h", "9d"."""
     for size, unit, most in ((1, "s", 120), (60, "m", 120), (3600, "h", 72)):

@@ -3,7 +3,7 @@
 import click
 
 from gateway.accounts.lockout import account_id
-from gateway.cli.listing import age, json_option, print_rows
+from gateway.cli.listing import age, counted, json_option, print_rows
 from gateway.cli.settings import Settings, pass_settings
 from gateway.cli.subjects import network_named, subjects_of
 from gateway.errors import NotFound
@@ -40,7 +40,7 @@ def clear(settings: Settings, name: str) -> None:
 
     ACCOUNT is a login or an account's id; NETWORK an address or a network, as in 192.0.2.7 or 2001:db8::/64.
     """
-    network = network_named(name, settings.config.lockout)
+    network = network_named(name, settings.own.lockout)
     subjects = subjects_of(settings, name) if not network else set()
     with opened(settings.store_url, write=True) as connection:
         if network:
@@ -49,11 +49,7 @@ def clear(settings: Settings, name: str) -> None:
             cleared = lockout_listing.clear_subjects(connection, subjects)
     if not cleared.locks and not cleared.failures:
         raise NotFound(f"nothing is locked or counted for {network or name}")
-    click.echo(f"{_number(cleared.locks, 'lockout')} and {_number(cleared.failures, 'failed sign-in')} cleared.")
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    click.echo(f"{counted(cleared.locks, 'lockout')} and {counted(cleared.failures, 'failed sign-in')} cleared.")
 
 
 def _exact(lock: ListedLock) -> dict[str, object]:

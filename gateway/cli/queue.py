@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from gateway.cli.listing import age, json_option, print_json, print_rows, print_table
+from gateway.cli.listing import age, counted, json_option, print_json, print_rows, print_table
 from gateway.cli.settings import Settings, pass_settings
 from gateway.config.units import parse_duration
 from gateway.queue.model import State
@@ -92,7 +92,7 @@ def retry(settings: Settings, ids: tuple[str, ...], everything: bool, domain: st
             waiting = operator.list_recipients(connection, state=State.QUEUED, domain=domain, limit=_ALL)
             ids = tuple(str(each.id) for each in waiting if not each.leased)
         tried = sum(operator.retry(connection, each) for each in ids)
-    click.echo(f"{_recipients(tried)} will be tried now.")
+    click.echo(f"{counted(tried, 'recipient')} will be tried now.")
 
 
 @queue.command()
@@ -107,11 +107,7 @@ def delete(settings: Settings, ids: tuple[str, ...]) -> None:
         deletions = [operator.delete(connection, each) for each in ids]
     for body in (body for each in deletions for body in each.bodies):
         unlink(settings.spool, body.name)  # after the commit: a file without a row is swept, a row without a file is lost mail
-    click.echo(f"{_recipients(sum(each.recipients for each in deletions))} deleted.")
-
-
-def _recipients(count: int) -> str:
-    return f"{count} recipient{'' if count == 1 else 's'}"
+    click.echo(f"{counted(sum(each.recipients for each in deletions), 'recipient')} deleted.")
 
 
 def _line(recipient: ListedRecipient) -> dict[str, object]:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from gateway import config
+from gateway.config import Config, load
+
+
+_OWN = ("server", "store", "lockout")  # tables
 
 
 class Settings:
@@ -17,9 +20,16 @@ class Settings:
         self.environ = environ
 
     @cached_property
-    def config(self) -> config.Config:
+    def config(self) -> Config:
         """Raises ConfigError."""
-        return config.load(self.path, self.environ)
+        return load(self.path, self.environ)
+
+    @cached_property
+    def own(self) -> Config:
+        """With the gateway's own tables alone: enough for what only touches the store, and there without the passwords of
+        the login table and the next hops, which systemd gives to the server only. Raises ConfigError.
+        """
+        return load(self.path, self.environ, only=_OWN)
 
     @property
     def accounts_url(self) -> str:
@@ -28,11 +38,11 @@ class Settings:
     @property
     def spool(self) -> Path:
         """The folder of large bodies."""
-        return self.config.server.state_dir / "spool"
+        return self.own.server.state_dir / "spool"
 
     @property
     def store_url(self) -> str:
-        return self.config.store.url.get_secret_value()
+        return self.own.store.url.get_secret_value()
 
 
 pass_settings = click.make_pass_decorator(Settings)

@@ -51,5 +51,5 @@ _REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
     ("limits", Limits, ("daily_recipients", "on_daily_limit")),
 )
 _WARNED: tuple[tuple[str, Callable[[Limits], object]], ...] = (
-    ("limits.daily_recipients: recipients are not counted in this version", lambda limits: limits.daily_recipients),
+    ("limits.daily_recipients: nothing is counted in this version yet", lambda limits: limits.daily_recipients),
 )

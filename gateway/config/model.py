@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import PrivateAttr
 
-from gateway.config import later
+from gateway.config import clear_text, later
 from gateway.config.login_table import Accounts
 from gateway.config.sections import Http, Limits, Listen, Lockout, Log, Relay, Section, Senders, Server, Store, Tls
 from gateway.config.values import NonEmpty
@@ -42,6 +42,6 @@ class Config(Section):
         return self._path.parent
 
     @property
-    def not_yet(self) -> tuple[str, ...]:
-        """What is switched on here but not built yet: a warning a line for the start of the server."""
-        return later.warnings(self.limits)
+    def warnings(self) -> tuple[str, ...]:
+        """What can be used but should be known, "key.path: what", a line each: for the start of the server and `doctor`."""
+        return (*later.warnings(self.limits), *clear_text.warnings(self.listen, self.relay.next_hop))

@@ -31,7 +31,7 @@ _WORDS: Mapping[str, str] = {
     "greater_than_equal": "is too small; it must be at least {ge:g}",
     "less_than_equal": "is too large; it can be {le:g} at most",
     "model_type": "is not a table; write [{at}]",
-    "tuple_type": 'is not a list; write ["one", "two"], or {at} with double brackets, [[{at}]], for a list of tables',
+    "tuple_type": 'is not a list; put it in brackets, ["..."]',
 }
 
 
@@ -59,6 +59,8 @@ def _text(kind: str, loc: Sequence[int | str], context: Mapping[str, Any], root:
         return f"is not a setting; {_hint(str(loc[-1]), loc[:-1], root)}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "model_type" and isinstance(loc[-1], int):
+        return f"is not a table; write [[{_at(loc[:-1])}]] with double brackets"
     if kind == "tuple_type" and _model_at(loc, root) is not None:
         return f"is not a list of tables; write [[{_at(loc)}]] with double brackets"
     return _WORDS.get(kind, "has the wrong type").format(**context, at=_at(loc))

@@ -1,7 +1,8 @@
 """From the file to a `Config`, or to all of its mistakes at once."""
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,21 @@ from gateway.config.problems import Problem, distinct, of_validation
 from gateway.config.references import Environment, read_secret_files
 from gateway.errors import ConfigError
 
+_TABLES = frozenset(Config.model_fields)
 _LISTENERS = ({"port": 2587, "security": "starttls"}, {"port": 2465, "security": "tls"})
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
+def load(path: Path, environ: Mapping[str, str], *, only: Collection[str] = _TABLES) -> Config:
     """Read and check the whole of `path`, with `${NAME}` taken from `environ`.
 
     Raises ConfigError with a line for every mistake, "listen.2.port: what is wrong; what would be right": lists count
-    from 1. No line repeats a value that was written.
+    from 1. No line repeats a value that was written. Tables not in `only` are passed over, with the secrets they name,
+    and have their defaults: a command that needs the store alone works without the passwords of others.
     """
     file = path.absolute()
     problems: list[Problem] = []
-    document = Environment(environ, problems).filled(_parsed(file), "")
+    read = {name: value for name, value in _parsed(file).items() if name in only or name not in _TABLES}
+    document = Environment(environ, problems).filled(read, "")
     document = _completed(read_secret_files(document, file.parent, problems))
     context = {"path": file}
     config = _validated(document, context, problems)
@@ -46,8 +50,20 @@ def _parsed(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         problem = Problem(str(file), f"is not UTF-8 text at octet {error.start + 1}; save it as UTF-8")
     except tomllib.TOMLDecodeError as error:
-        problem = Problem(str(file), f'is not TOML: {error}; a setting is written name = "text", name = 1 or name = true')
+        problem = Problem(str(file), _not_toml(str(error)))
     raise ConfigError([str(problem)])
+
+
+def _not_toml(said: str) -> str:
+    """tomllib's words, but for what a second copy of a table gives: 'Cannot declare (\'accounts\',) twice (at line 9, ...)'."""
+    where = re.search(r"line \d+", said)
+    twice = re.match(r"Cannot declare \((.+)\) twice", said)
+    if twice and where:
+        name = ".".join(re.findall(r"'([^']*)'", twice[1]))
+        return f"[{name}] stands twice, again at {where[0]}; make one table of the two"
+    if said.startswith("Cannot overwrite a value") and where:
+        return f"a setting stands twice in its table, again at {where[0]}; keep one of them"
+    return f'is not TOML: {said}; a setting is written name = "text", name = 1 or name = true'
 
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:

@@ -25,15 +25,15 @@ security = "tls"
 
 [accounts]                        # your product's login table: read, never written
 url = "sqlite:///var/accounts.db" # or "postgresql://gateway:${DB_PASSWORD}@host/app", "mysql://..."
-# preset = "django"               # "django", "laravel", "devise" or "wordpress" instead of table and columns
-table = "users"
+# preset = "django"               # "django", "laravel", "devise" or "wordpress" fill in all that follows
+# table = "users"                 # as here without a preset; may be a view, may have a schema: "app.users"
 
-[accounts.columns]
-id = "id"
-login = "email"
-password = "password_hash"
-active = "is_active"              # "not:banned" negates, "null:deleted_at" means active when NULL, "" for none
-max_message_size = "max_message_size" # an account's own limit in octets; NULL for none, "" without such a column
+# [accounts.columns]
+# id = "id"
+# login = "email"
+# password = "password_hash"
+# active = "is_active"            # "not:banned" negates, "null:deleted_at" means active when NULL, "" for none
+# max_message_size = "max_message_size" # an account's own limit in octets; the demo table has such a column
 
 [limits]
 message_size = "25MiB"

@@ -9,11 +9,12 @@ from gateway.config.model import Config
 
 def show(config: Config) -> str:
     """All settings, defaults and presets filled in; "********" for each secret that is set."""
-    return "\n".join(_table("", config.model_dump(mode="json", exclude_none=True))).lstrip("\n") + "\n"
+    return "\n".join(_table("", config.model_dump(mode="json"))).lstrip("\n") + "\n"
 
 
 def _table(path: str, table: Mapping[str, Any]) -> Iterator[str]:
-    """Plain keys first: after a header of an inner table they would belong to it."""
+    """Plain keys first: after a header of an inner table they would belong to it. TOML has no null: None is left out."""
+    table = {key: value for key, value in table.items() if value is not None}
     inner = {key: value for key, value in table.items() if _is_inner(value)}
     yield from (f"{key} = {_literal(value)}" for key, value in table.items() if key not in inner)
     for key, value in inner.items():

@@ -1,6 +1,7 @@
 """Reading gateway.toml: every key's rule, every mistake named, no secret repeated."""
 
 import ipaddress
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +160,7 @@ BAD: list[tuple[str, str, str]] = [
     ("[server]\nhide_client = 1", "server.hide_client", "neither true nor false"),
     ("listen = []", "listen", "name at least one"),
     ("[listen]\nport = 1", "listen", "[[listen]]"),
+    ("listen = [25]", "listen.1", "write [[listen]] with double brackets"),
     ("[[listen]]\nport = 65536", "listen.1.port", "65535"),
     ("[[listen]]\nport = -1", "listen.1.port", "at least 0"),
     ("[[listen]]\nport = true", "listen.1.port", "whole number"),
@@ -222,7 +224,7 @@ BAD: list[tuple[str, str, str]] = [
     ("[senders]\nheader_from = ''", "senders.header_from", "'own' or 'any'"),
     ("[senders]\naliases = 'a b'", "senders.aliases", "is not a table name"),
     ("[relay]\nnext_hop = []", "relay.next_hop", "name at least one"),
-    ("[relay]\nnext_hop = 'smtp://h'", "relay.next_hop", "is not a list"),
+    ("[relay]\nnext_hop = 'smtp://h'", "relay.next_hop", "put it in brackets"),
     ("[relay]\nnext_hop = ['smtp://h', 'x']", "relay.next_hop.2", "smtps://host:465"),
     ("[relay]\nnext_hop = ['smtp://h', 'smtp://h:25']", "relay.next_hop", "names h:25 twice"),
     ("[relay]\nnext_hop = [1]", "relay.next_hop.1", "is not text"),
@@ -298,8 +300,43 @@ def test_what_is_written_wins_over_the_preset(tmp_path: Path) -> None:
 
 
 def test_what_is_on_without_effect_is_listed_for_a_warning(tmp_path: Path) -> None:
-    assert [line.split(":")[0] for line in read(tmp_path, "").not_yet] == ["limits.daily_recipients"]
-    assert read(tmp_path, "[limits]\ndaily_recipients = 0").not_yet == ()
+    assert [line.split(":")[0] for line in read(tmp_path, "").warnings] == ["limits.daily_recipients"]
+    assert read(tmp_path, "[limits]\ndaily_recipients = 0").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[[listen]]\naddress = '0.0.0.0'\nsecurity = 'none'\nallow_plaintext_auth = true", "listen.1.allow_plaintext_auth"),
+        ("[[listen]]\naddress = '::'\nsecurity = 'none'\nallow_plaintext_auth = true", "listen.1.allow_plaintext_auth"),
+        ("[[listen]]\naddress = '127.0.0.1'\nsecurity = 'none'\nallow_plaintext_auth = true", ""),
+        ("[[listen]]\naddress = '0.0.0.0'\nsecurity = 'none'", ""),
+        ("[relay]\nnext_hop = ['maildir:m', 'smtp://u:p@smart.example:587?tls=none']", "relay.next_hop.2"),
+        ("[relay]\nnext_hop = ['smtp://u:p@192.0.2.1?tls=none']", "relay.next_hop.1"),
+        ("[relay]\nnext_hop = ['smtp://u:p@localhost?tls=none']", ""),
+        ("[relay]\nnext_hop = ['smtp://u:p@[::1]?tls=none']", ""),
+        ("[relay]\nnext_hop = ['smtp://smart.example?tls=none']", ""),
+        ("[relay]\nnext_hop = ['smtp://u:p@smart.example']", ""),
+    ],
+)
+def test_a_password_in_clear_on_a_network_is_warned_of(tmp_path: Path, text: str, key: str) -> None:
+    found = read(tmp_path, f"limits.daily_recipients = 0\n{text}").warnings
+    assert [line.split(": ")[0] for line in found] == ([key] if key else [])
+
+
+def test_only_some_tables_are_read_and_only_their_secrets(tmp_path: Path) -> None:
+    text = "[server]\nstate_dir = 's'\n[accounts]\nurl_file = '${CREDENTIALS_DIRECTORY}/url'\n[limits]\nrecipients = 0"
+    (tmp_path / "gateway.toml").write_text(text)
+    found = config.load(tmp_path / "gateway.toml", {}, only=("server", "store"))
+    assert found.server.state_dir == tmp_path / "s"
+    assert found.accounts.url.get_secret_value() == f"sqlite:///{tmp_path}/var/accounts.db"
+    assert len(problems(tmp_path, text)) == 2
+
+
+def test_tables_that_are_not_asked_for_may_not_be_misspelt(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text("[servr]\nstate_dir = 's'")
+    with pytest.raises(ConfigError, match="did you mean server"):
+        config.load(tmp_path / "gateway.toml", {}, only=("server", "store"))
 
 
 def test_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,10 +371,37 @@ def test_toml_that_is_broken_names_the_line(tmp_path: Path) -> None:
     assert "line 2" in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[accounts]\ntable = 'a'\n[store]\n[accounts]\n", "[accounts] stands twice, again at line 4"),
+        ("[accounts.columns]\n\n[accounts.columns]\n", "[accounts.columns] stands twice, again at line 3"),
+        ("[log]\nlevel = 'info'\nlevel = 'debug'\n", "a setting stands twice in its table, again at line 3"),
+    ],
+)
+def test_what_stands_twice_is_named(tmp_path: Path, text: str, said: str) -> None:
+    [problem] = problems(tmp_path, text)
+    assert problem.startswith(f"{tmp_path}/gateway.toml: {said}; ")
+
+
 def test_the_sample_is_the_default_configuration(tmp_path: Path) -> None:
-    sample, plain = read(tmp_path, config.SAMPLE), read(tmp_path, "")
-    assert sample.accounts.columns.max_message_size == "max_message_size"
-    assert {**sample.model_dump(), "accounts": None} == {**plain.model_dump(), "accounts": None}
+    assert read(tmp_path, config.SAMPLE) == read(tmp_path, "")
+
+
+@pytest.mark.parametrize(("preset", "table", "columns"), PRESETS)
+def test_a_preset_of_the_sample_needs_no_other_change(tmp_path: Path, preset: str, table: str, columns: object) -> None:
+    sample = config.SAMPLE.replace('# preset = "django" ', f'preset = "{preset}" ')
+    assert read(tmp_path, sample).accounts == read(tmp_path, f"[accounts]\npreset = '{preset}'").accounts
+
+
+def test_all_that_the_sample_only_mentions_can_be_used(tmp_path: Path) -> None:
+    text = re.sub(
+        r"^# (?=\[accounts.columns\]|table = |id = |login = |password = |active = |max_)", "", config.SAMPLE, flags=re.M
+    )
+    accounts = read(tmp_path, text).accounts
+    assert accounts.columns.max_message_size == "max_message_size"
+    columns = accounts.columns.model_copy(update={"max_message_size": ""})
+    assert accounts.model_copy(update={"columns": columns}) == read(tmp_path, "").accounts
 
 
 SECRET = "Zm9-Secret"

@@ -47,7 +47,10 @@ keep_finished = 0
 """
 
 
-@pytest.mark.parametrize("text", ["", config.SAMPLE, RICH])
+NOTHING_SAYS_ACTIVE = '[accounts.columns]\nactive = ""'
+
+
+@pytest.mark.parametrize("text", ["", config.SAMPLE, RICH, NOTHING_SAYS_ACTIVE, "[accounts]\npreset = 'laravel'"])
 def test_what_is_shown_reads_back_the_same(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(text)

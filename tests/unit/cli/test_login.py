@@ -29,7 +29,6 @@ def _own_table(folder: Path, settings: Callable[..., None]) -> None:
     own.commit()
     own.close()
     settings("sqlite:///var/accounts.db", "sqlite:///own.db")
-    settings('max_message_size = "max_message_size"', 'max_message_size = ""')
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_table_away(folder: Path, run: Run, settings: Callable[..., None], url: 
 
 
 def test_missing_column(run: Run, settings: Callable[..., None]) -> None:
-    settings('active = "is_active"', 'active = "enabled"')
+    settings("# [accounts.columns]", '[accounts.columns]\nactive = "enabled"')
     result = run("login", "test", "ann@example.com", "--password-stdin", stdin="secret")
     assert result.exit_code == 1
     assert "enabled" in result.stdout
