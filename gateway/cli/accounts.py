@@ -1,6 +1,8 @@
 """`accounts ...`: the embedded demo table, for trying the gateway out; a table of your own is refused."""
 
 import sys
+import warnings
+from getpass import GetPassWarning
 
 import click
 
@@ -9,16 +11,24 @@ from gateway.cli import demo_table
 from gateway.cli.listing import json_option, print_rows
 from gateway.cli.settings import Settings, pass_settings
 from gateway.cli.start import forget_demo_password
-from gateway.config.units import parse_size
+from gateway.config.units import format_size, parse_size
 
 password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 
 
 def asked_password(*, from_stdin: bool, twice: bool) -> str:
-    """The password, from standard input or typed unseen."""
+    """The password, from standard input or typed unseen. Raises UsageError."""
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=twice, err=True))
+        line = sys.stdin.readline()
+        if not line:
+            raise click.UsageError("There is no password on standard input.")
+        return line.rstrip("\r\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)  # getpass would read it where everybody sees it
+        try:
+            return str(click.prompt("Password", hide_input=True, confirmation_prompt=twice, err=True))
+        except GetPassWarning:
+            raise click.UsageError("There is no terminal here to type a password; use --password-stdin.") from None
 
 
 def _size(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
@@ -66,10 +76,22 @@ def add(settings: Settings, login: str, max_message_size: int | None, password_s
     """Add an account. LOGIN is its e-mail address."""
     with demo_table.table(settings.accounts_url):  # refuse a foreign table before asking for a password
         pass
+    _refuse_above(settings.config.limits.message_size, max_message_size)
     password = asked_password(from_stdin=password_stdin, twice=True)
     with demo_table.table(settings.accounts_url) as connection:
         demo_table.add(connection, login, password, max_message_size)
     click.echo(f"{login}: added; it can sign in from now on.")
+    if max_message_size and not settings.config.accounts.columns.max_message_size:
+        setting = 'accounts.columns.max_message_size = "max_message_size"'
+        click.echo(f"Its limit counts once the settings say {setting} and the server is restarted.", err=True)
+
+
+def _refuse_above(ceiling: int, size: int | None) -> None:
+    if size is not None and size > ceiling:
+        raise click.BadParameter(
+            f"is above limits.message_size, {format_size(ceiling)}; an account's own limit can only be lower",
+            param_hint="'--max-message-size'",
+        )
 
 
 @accounts.command()

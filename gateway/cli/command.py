@@ -71,7 +71,7 @@ def root(context: click.Context, path: Path) -> None:
     """Lets the people who have an account with you send mail with their own address and password.
 
     Begin with `smtp-gateway init`, which writes the settings and a demo account, then start the server with
-    `twistd -n smtp-gateway`. `smtp-gateway doctor` tries everything and says what is wrong.
+    `twistd -n --pidfile= smtp-gateway`. `smtp-gateway doctor` tries everything and says what is wrong.
 
     Exit status: 0 done, 1 refused or not found, 2 wrong usage or settings.
     """

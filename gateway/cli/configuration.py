@@ -26,5 +26,5 @@ def check(settings: Settings) -> None:
 @configuration.command()
 @pass_settings
 def show(settings: Settings) -> None:
-    """Print all settings in effect, defaults filled in and secrets masked."""
+    """Print all settings in effect, with secrets masked."""
     click.echo(config.show(settings.config), nl=False)

@@ -17,10 +17,11 @@ from gateway.store.inspect import Finding, inspect_accounts
 @pass_settings
 @click.pass_context
 def doctor(context: click.Context, settings: Settings, as_json: bool) -> None:
-    """Try everything: login table, certificate, ports, store, disk and next hops.
+    """Try everything that the server needs.
 
-    Prints a line for each finding, which begins with ok, warning or problem. Exit status 1 when there is a problem.
-    Nothing is changed and no mail is sent, so it can be run beside the server at any time.
+    Login table, certificate, ports, store, disk and next hops. Prints a line for each finding, which begins with ok, warning
+    or problem. Exit status 1 when there is a problem. Nothing is changed and no mail is sent, so it can be run beside the
+    server at any time.
     """
     found = []
     for finding in _findings(settings):

@@ -20,9 +20,10 @@ _STALE = "stale"
 @json_option
 @pass_settings
 def history(settings: Settings, login: str, limit: int, as_json: bool) -> None:
-    """Show the attempts to sign in as LOGIN of the last 30 days, a line for each network and result.
+    """Show who tried to sign in as LOGIN in the last 30 days.
 
-    Result stale: a password that was right before it was changed, so some phone or program there still uses it.
+    A line for each network and result. Result stale: a password that was right before it was changed, so some phone or
+    program there still uses it.
     """
     account = account_of(settings, login)
     with opened(settings.store_url, write=False) as connection:

@@ -14,7 +14,7 @@ from gateway.store.lockout_listing import ListedLock
 
 @click.group()
 def lockouts() -> None:
-    """See who is locked out because of failed sign-ins, and let them in again."""
+    """See who is locked out, and let them in again."""
 
 
 @lockouts.command("list")
@@ -36,9 +36,10 @@ def list_lockouts(settings: Settings, as_json: bool) -> None:
 @click.argument("name", metavar="ACCOUNT|NETWORK")
 @pass_settings
 def clear(settings: Settings, name: str) -> None:
-    """End the lockouts of an account or a network, and forget its failed sign-ins.
+    """End the lockouts of an account or a network.
 
-    ACCOUNT is a login or an account's id; NETWORK an address or a network, as in 192.0.2.7 or 2001:db8::/64.
+    Its failed sign-ins are forgotten too. ACCOUNT is a login or an account's id; NETWORK an address or a network, as in
+    192.0.2.7 or 2001:db8::/64.
     """
     network = network_named(name, settings.own.lockout)
     subjects = subjects_of(settings, name) if not network else set()

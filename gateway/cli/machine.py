@@ -10,10 +10,12 @@ import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from gateway.config import Config
 from gateway.errors import ConfigError, Unavailable
 from gateway.store.inspect import Finding, Level
+from gateway.store.lockfile import is_held
 from gateway.store.migrate import check_schema
 
 MIB = 1 << 20
@@ -29,10 +31,18 @@ def state(config: Config) -> Iterator[Finding]:
         yield Finding("problem", "server.state_dir", problem)
         return
     yield Finding("ok", "server.state_dir", f"{folder} is writable")
+    yield from _another_user(existing(folder))
     free = shutil.disk_usage(existing(folder)).free
     level: Level = "problem" if free < _FULL else "warning" if free < _SCARCE else "ok"
     advice = "" if level == "ok" else "; make room, or put server.state_dir on a larger disk"
     yield Finding(level, "server.state_dir", f"{free // MIB} MiB free on its disk{advice}")
+
+
+def _another_user(folder: Path) -> Iterator[Finding]:
+    owner = folder.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        text = f"{folder} belongs to user id {owner}, and this is root, who may do what the server may not"
+        yield Finding("warning", "server.state_dir", f"{text}; run doctor as that user")
 
 
 def store(url: str) -> Iterator[Finding]:
@@ -47,26 +57,31 @@ def store(url: str) -> Iterator[Finding]:
 
 
 def ports(config: Config) -> Iterator[Finding]:
+    state_dir = config.server.state_dir
     for number, listen in enumerate(config.listen, 1):
         serves = partial(_serves_smtp, _reachable(listen.address, listen.port), tls=listen.security == "tls")
-        yield _port(f"listen.{number}.port", listen.address, listen.port, serves)
+        yield _port(f"listen.{number}.port", listen.address, listen.port, _by_us(state_dir, serves))
     web = config.http
-    yield _port("http.port", web.address, web.port, partial(_serves_health, _reachable(web.address, web.port)))
+    health = partial(_serves_health, _reachable(web.address, web.port))
+    yield _port("http.port", web.address, web.port, _by_us(state_dir, health))
 
 
 def not_writable(folder: Path) -> str:
-    """Why nothing can be written into `folder`, which may not be there yet; "" when it can."""
+    """Why nothing can be written into `folder`, which may not be there yet; "" when it can: it is tried, and leaves nothing."""
     there = existing(folder)
     if not there.is_dir():
         return f"{there} is not a folder; name another one"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"{there} is not writable for this user (id {os.geteuid()}); chown it, or name another one"
+    try:
+        with TemporaryFile(dir=there, buffering=0) as trial:
+            trial.write(b"x" * 4096)
+    except OSError as error:
+        return f"{there} cannot be written by this user (id {os.geteuid()}): {error.strerror}; chown it, or name another one"
     return ""
 
 
 def existing(folder: Path) -> Path:
     """`folder`, or the nearest one above it that exists."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    return next(each for each in (folder, *folder.parents) if os.path.exists(each))  # Path's own may raise
 
 
 def _port(key: str, address: str, port: int, ours: Callable[[], bool]) -> Finding:
@@ -80,12 +95,18 @@ def _port(key: str, address: str, port: int, ours: Callable[[], bool]) -> Findin
     return Finding("ok", key, f"{address}:{port} is free")
 
 
+def _by_us(state_dir: Path, serves: Callable[[], bool]) -> Callable[[], bool]:
+    """Another gateway greets alike, so that alone says nothing."""
+    return lambda: is_held(state_dir) and serves()
+
+
 def _cannot_bind(key: str, place: str, error: OSError, ours: Callable[[], bool]) -> Finding:
     match error.errno:
         case errno.EADDRINUSE if ours():
-            return Finding("ok", key, f"{place} is served already, by a running gateway it seems")
+            return Finding("ok", key, f"{place} is served by the running gateway")
         case errno.EADDRINUSE:
-            return Finding("problem", key, f"{place} is in use by another program; stop that, or choose another port")
+            text = f"{place} is in use, and not by a gateway on this server.state_dir"
+            return Finding("problem", key, f"{text}; stop what has it, or choose another port")
         case errno.EACCES:
             cure = "let systemd give CAP_NET_BIND_SERVICE (deploy/smtp-gateway.service does), or choose one above 1023"
             return Finding("problem", key, f"{place} is not allowed to this user; {cure}")

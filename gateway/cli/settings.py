@@ -8,7 +8,6 @@ import click
 
 from gateway.config import Config, load
 
-
 _OWN = ("server", "store", "lockout")  # tables
 
 

@@ -7,6 +7,24 @@ from pathlib import Path
 from gateway.errors import ConfigError
 
 
+def is_held(state_dir: Path) -> bool:
+    """Whether a gateway runs on `state_dir`; False too where this user may not look.
+
+    The look itself shares the lock for an instant, in which a start would be refused.
+    """
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def hold(state_dir: Path) -> int:
     """Lock `state_dir` until this process ends, and return the descriptor that keeps it locked. Raises ConfigError."""
     path = state_dir / "lock"

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def test_two_different_answers_add_nothing(run: Run) -> None:
     [
         ("DEMO@example.com", "secret", "already"),
         ("no address", "secret", "not an e-mail address"),
-        ("ann@example.com", "", "empty"),
+        ("ann@example.com", "\n", "empty"),
         ("ann@example.com", "x" * 73, "72 octets"),
     ],
 )
@@ -69,6 +71,35 @@ def test_add_refuses(run: Run, login: str, password: str, says: str) -> None:
     assert says in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert list(accounts(run)) == ["demo@example.com"]
+
+
+def test_no_password_on_standard_input(run: Run) -> None:
+    result = run("accounts", "add", "ann@example.com", "--password-stdin", stdin="")
+    assert result.exit_code == 2
+    assert "no password on standard input" in result.stderr
+
+
+def test_no_terminal_to_type_a_password(folder: Path) -> None:
+    """A session of its own has no terminal that getpass could open."""
+    program = "from gateway.cli import main; main()"
+    argv = [sys.executable, "-c", program, "--config", str(folder / "gateway.toml"), "login", "test", "demo@example.com"]
+    done = subprocess.run(argv, input="secret\n", capture_output=True, text=True, start_new_session=True, check=False)
+    assert done.returncode == 2
+    assert "no terminal here to type a password; use --password-stdin" in done.stderr
+
+
+def test_a_limit_above_the_general_one_is_refused(run: Run) -> None:
+    result = run("accounts", "add", "ann@example.com", "--max-message-size", "26MiB", "--password-stdin", stdin="secret\n")
+    assert result.exit_code == 2
+    assert "limits.message_size, 25MiB" in result.stderr
+    assert "ann@example.com" not in accounts(run)
+
+
+def test_a_limit_that_does_not_count_yet_is_said(run: Run, settings: Callable[..., None]) -> None:
+    add = ("accounts", "add", "--max-message-size", "1MiB", "--password-stdin")
+    assert 'max_message_size = "max_message_size"' in run(*add, "ann@example.com", stdin="secret\n").stderr
+    settings("# [accounts.columns]", '[accounts.columns]\nmax_message_size = "max_message_size"')
+    assert run(*add, "bob@example.com", stdin="secret\n").stderr == ""
 
 
 def test_passwd(folder: Path, run: Run) -> None:

@@ -32,6 +32,13 @@ def test_every_command_has_help_without_any_settings(path: tuple[str, ...], comm
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 
+@pytest.mark.parametrize("path", [(), *(path for path, command in commands(root) if isinstance(command, click.Group))])
+def test_no_summary_of_a_command_is_cut(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(root, [*path, "--help"], terminal_width=80).stdout.partition("Commands:")[2]
+    assert shown
+    assert "..." not in shown
+
+
 LISTINGS = ("list", "show", "doctor", "history")
 
 
@@ -84,6 +91,20 @@ def test_store_migrate(folder: Path, run: Run) -> None:
     assert run("store", "migrate").exit_code == 0
     assert run("queue", "list").exit_code == 0
     assert run("store", "migrate").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("store", "migrate"), ("queue", "list"), ("lockouts", "list"), ("lockouts", "clear", "192.0.2.1")]
+)
+def test_the_store_can_be_looked_after_without_the_secrets_of_others(
+    run: Run, settings: Callable[..., None], arguments: tuple[str, ...]
+) -> None:
+    settings('url = "sqlite:///var/accounts.db"', 'url_file = "${CREDENTIALS_DIRECTORY}/accounts-url"')
+    settings("maildir:var/mail", "smtp://u@smart.example?password_file=${CREDENTIALS_DIRECTORY}/password")
+    assert run("config", "check").exit_code == 2
+    result = run(*arguments)
+    assert "CREDENTIALS_DIRECTORY" not in result.output
+    assert result.exit_code == (1 if "clear" in arguments else 0)  # 1: nothing to clear
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`doctor`: real files, real ports, and next hops that a few lines of ours play."""
 
 import json
+import os
 import socket
 import socketserver
 import sqlite3
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import trustme
 from click.testing import Result
+
+from gateway.store.lockfile import hold
 
 Run = Callable[..., Result]
 Settings = Callable[..., None]
@@ -113,6 +116,27 @@ def test_state_dir_is_a_file(folder: Path, run: Run, settings: Settings) -> None
     assert "is not a folder" in text
 
 
+def test_a_folder_where_nothing_can_be_made(run: Run, settings: Settings) -> None:
+    """Not even by root, whom its mode would let in."""
+    settings("maildir:var/mail", "maildir:/proc/mail")
+    [(level, text)] = findings(run, "relay.next_hop.1")
+    assert level == "problem"
+    assert "/proc cannot be written by this user" in text
+
+
+def test_root_is_told_that_the_server_is_somebody_else(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(folder / "var", 12345, -1)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    levels = [level for level, text in findings(run, "server.state_dir") if "run doctor as that user" in text]
+    assert levels == ["warning"]
+
+
+def test_one_of_a_kind_is_counted_so(run: Run, settings: Settings) -> None:
+    settings("[limits]", "[limits]\ndaily_recipients = 0")
+    assert run("doctor").stdout.splitlines()[-1].endswith(" findings: 0 problems, 1 warning.")
+
+
 def test_aliases(folder: Path, run: Run, settings: Settings) -> None:
     settings("[relay]", '[senders]\naliases = "alias"\n\n[relay]')
     [(level, text)] = findings(run, "senders.aliases")
@@ -129,20 +153,25 @@ def test_aliases(folder: Path, run: Run, settings: Settings) -> None:
 
 
 class TestPorts:
-    def test_in_use_by_another_program(self, run: Run, settings: Settings) -> None:
+    def test_in_use_by_another_program(self, folder: Path, run: Run, settings: Settings) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             settings('port = 0\nsecurity = "starttls"', f'port = {other.getsockname()[1]}\nsecurity = "starttls"')
             thread = threading.Thread(target=lambda: other.accept()[0].sendall(b"SSH-2.0-x\r\n"))
             thread.start()
+            lock = hold(folder / "var")
             [(level, text)] = findings(run, "listen.1.port")
+            os.close(lock)
             thread.join()
         assert level == "problem"
-        assert "in use by another program" in text
+        assert "is in use, and not by a gateway on this server.state_dir" in text
 
-    def test_in_use_by_the_gateway(self, run: Run, settings: Settings) -> None:
+    def test_in_use_by_the_gateway(self, folder: Path, run: Run, settings: Settings) -> None:
         with hop([]) as place:
             settings('port = 0\nsecurity = "starttls"', f'port = {place.partition(":")[2]}\nsecurity = "starttls"')
+            assert [level for level, _ in findings(run, "listen.1.port")] == ["problem"]  # a gateway on another state_dir
+            lock = hold(folder / "var")
             [(level, text)] = findings(run, "listen.1.port")
+            os.close(lock)
         assert level == "ok"
         assert "running gateway" in text
 
