@@ -28,6 +28,7 @@ _PLAIN = re.compile(
     r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
+_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 # Invisible, unassigned or private characters make two addresses look like one.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"})
 
@@ -60,9 +61,21 @@ class Address:
 
     @property
     def key(self) -> str:
-        """What all spellings of this address share, the local part's letter case set aside."""
-        local = unquoted(self.local) if self.local.startswith('"') else self.local
-        return f"{unicodedata.normalize('NFC', local).casefold()}@{self.domain_key}"
+        """What all spellings of this address share, the case of the local part's ASCII letters set aside.
+
+        No more is folded: "straße" and "strasse", or "K" and the Kelvin sign, may be two people.
+        """
+        return ascii_lower(self.exact_key)
+
+    @property
+    def exact_key(self) -> str:
+        """As `key`, where upper and lower case are two people."""
+        return f"{unquoted(self.local)}@{self.domain_key}"
+
+
+def ascii_lower(text: str) -> str:
+    """`text` with A to Z in lower case, and nothing else changed."""
+    return text.translate(_ASCII_LOWER)
 
 
 def unquoted(local: str) -> str:
@@ -111,6 +124,7 @@ def _check_domain(domain: str) -> None:
         raise AddressError(f"domain longer than {MAX_DOMAIN} octets")
 
 
+@lru_cache(maxsize=8192)
 def _a_label(label: str) -> str:
     """RFC 5891: the ASCII form of one label; letter case is the only mapping we do (RFC 5895 section 2)."""
     if label.isascii():

@@ -72,8 +72,9 @@ class SignIn:
         self.lockouts.rules = new.lockout
 
     async def learn_hashes(self) -> None:
-        """See what kind of hash is usual in the table. Raises Unavailable."""
+        """See which kinds of hash there are in the table, and how long they take. Raises Unavailable."""
         self._verifier.learn(await self.directory.sample(HASH_SAMPLE))
+        await self._verifier.time_kinds()
 
     async def sweep(self) -> None:
         """Forget what is too old to count, in small steps. Raises Unavailable."""

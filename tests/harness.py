@@ -52,6 +52,8 @@ class LoginTable:
         self._check()
         return self.rows.get(login.lower())
 
+    case_sensitive = False
+
     def key(self, login: str) -> str:
         return login.lower()
 
@@ -73,7 +75,7 @@ class PlainHasher:
 
     def __init__(self) -> None:
         self.busy = False
-        self.average = 0.0
+        self.slowest = 0.0
 
     async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
         await self.burn(secret, subject=subject, network=network)

@@ -1,8 +1,8 @@
 """Signing in as a session asks for it, and the look at the row again while the session is open.
 
 Wrong, unknown, disabled, stale and repeated get the same reply, and none gets it before `delay` is over, nor sooner than
-a hash takes here: an answer from memory must not be told from one that was hashed. Nothing about a row is kept from one
-call to the next, so a change of it counts at once.
+the slowest kind of hash takes here: neither an answer from memory nor an account with a cheaper hash can be told by time.
+Nothing about a row is kept from one call to the next, so a change of it counts at once.
 """
 
 from gateway import maillog, reply
@@ -43,7 +43,7 @@ class Authenticator:
         began = self._clock.seconds()
         verdict = await self._judge.decide(credentials, place)
         if verdict.result.denied:
-            soonest = began + max(self.delay, self._hasher.average)
+            soonest = began + max(self.delay, self._hasher.slowest)
             await pause(self._clock, soonest - self._clock.seconds())
         self._count(verdict, credentials.mechanism, place.network, self._clock.seconds() - began)
         if verdict.account is None:

@@ -113,4 +113,5 @@ def plausible(credentials: Credentials) -> bool:
 
 async def account_of(row: LoginRow, directory: Directory, *, ceiling: int) -> Account:
     """The account of a row, with its aliases. Raises Unavailable."""
-    return Account.of(row, ceiling=ceiling, aliases=await directory.aliases(row.id))
+    aliases = await directory.aliases(row.id)
+    return Account.of(row, ceiling=ceiling, aliases=aliases, case_sensitive=directory.case_sensitive)

@@ -42,16 +42,25 @@ class Account:
     login: str
     message_size: int  # octets: the account's own limit, never above the ceiling
     stored: str = field(repr=False)
-    addresses: frozenset[str] = frozenset()  # `Address.key` of the login and its aliases
+    addresses: frozenset[str] = frozenset()  # of the login and its aliases, `Address.key` or `exact_key`
+    case_sensitive: bool = False  # whether the login table tells letter cases apart: then `exact_key`
 
     @classmethod
-    def of(cls, row: LoginRow, *, ceiling: int, aliases: frozenset[str] = frozenset()) -> "Account":
+    def of(
+        cls, row: LoginRow, *, ceiling: int, aliases: frozenset[str] = frozenset(), case_sensitive: bool = False
+    ) -> "Account":
         size = min(ceiling, row.max_message_size) if row.max_message_size else ceiling
-        return cls(row.id, row.login, size, row.stored, aliases | _own_address(row.login))
+        own = _own_address(row.login, case_sensitive=case_sensitive)
+        return cls(row.id, row.login, size, row.stored, aliases | own, case_sensitive)
+
+    def owns(self, sender: address.Address) -> bool:
+        """Whether `sender` is the account's login or one of its aliases."""
+        return (sender.exact_key if self.case_sensitive else sender.key) in self.addresses
 
 
-def _own_address(login: str) -> frozenset[str]:
+def _own_address(login: str, *, case_sensitive: bool) -> frozenset[str]:
     try:
-        return frozenset({address.parse(login).key})
+        own = address.parse(login)
+        return frozenset({own.exact_key if case_sensitive else own.key})
     except address.AddressError:  # a table whose logins are not e-mail addresses: aliases have to name them
         return frozenset()

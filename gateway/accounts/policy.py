@@ -10,7 +10,7 @@ from gateway.errors import Refused
 
 def may_send_as(account: Account, address: Address, *, rule: Literal["own", "any"]) -> bool:
     """Whether `address` is the account's login or one of its aliases, in whatever spelling; always with "any"."""
-    return rule == "any" or address.key in account.addresses
+    return rule == "any" or account.owns(address)
 
 
 def check_size(limit: int, size: int) -> None:

@@ -22,12 +22,17 @@ class Directory(Protocol):
         """
         ...
 
+    @property
+    def case_sensitive(self) -> bool:
+        """Whether two logins that differ in letter case are two accounts."""
+        ...
+
     def key(self, login: str) -> str:
         """What all spellings of a login share, as the table compares them."""
         ...
 
     def aliases(self, account_id: str) -> Awaitable[frozenset[str]]:
-        """Further sender addresses of the account, as `Address.key`. Raises Unavailable."""
+        """Further sender addresses of the account, as `Address.key` (`exact_key` when case-sensitive). Raises Unavailable."""
         ...
 
 
@@ -39,8 +44,8 @@ class Hasher(Protocol):
     """
 
     @property
-    def average(self) -> float:
-        """Seconds a hash takes here."""
+    def slowest(self) -> float:
+        """Seconds that the slowest kind of hash in the table takes here."""
         ...
 
     def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> Awaitable[bool]:

@@ -37,6 +37,7 @@ from gateway.metrics import Metrics
 T = TypeVar("T")
 
 DEFAULT_DECOY = "$2b$12$" + "." * 53  # until a row has been seen: bcrypt, cost 12
+_KINDS = 32  # scheme and cost together, whose time is kept
 _REMEMBERED = 256  # rows whose scheme and cost are counted
 _FIRST_GUESS = 0.25  # seconds a hash takes, until one has been timed: bcrypt of cost 12
 _WEIGHT = 0.1  # of the newest hash in the moving average
@@ -104,6 +105,7 @@ class Verifier:
         self._jobs: dict[_Question, _Job] = {}  # those that wait and those that run
         self._turns: Turns[_Job] = Turns()  # those that wait, but for those that come too late to have a place
         self._average = _FIRST_GUESS
+        self._averages: dict[str, float] = {}  # by decoy: the same for each kind and cost of hash
         self._decoys: dict[int, str] = {}  # by Python's hash() of the stored one: no copy of it is kept
 
     async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
@@ -123,6 +125,11 @@ class Verifier:
         """Seconds a hash takes here, as a moving average."""
         return self._average
 
+    @property
+    def slowest(self) -> float:
+        """Seconds that the slowest kind of hash takes here, of those met so far."""
+        return max(self._averages.values(), default=0.0)
+
     def estimated_wait(self, network: str) -> float:
         """Seconds until a hash that `network` asked for now would start."""
         if self._free:
@@ -134,6 +141,11 @@ class Verifier:
         for stored in sample:
             with contextlib.suppress(schemes.UnknownScheme):
                 self._learn(stored)
+
+    async def time_kinds(self) -> None:
+        """Hash once for each kind learned, so that `slowest` is right from the first refusal on. Raises Busy."""
+        for kind in list(dict.fromkeys(self._decoys.values()))[:_KINDS]:
+            await self._ask(_Question("", kind, b""), "")
 
     def _learn(self, stored: str) -> None:
         key = hash(stored)
@@ -199,15 +211,20 @@ class Verifier:
             outcome = await self._run(partial(schemes.verify, question.secret, question.stored, pepper=self._pepper))
         except Exception as error:  # those who asked raise it
             outcome = error
-        self._timed(schemes.scheme(question.stored), self._clock.seconds() - began)
+        self._timed(question.stored, self._clock.seconds() - began)
         self._free += 1
         del self._jobs[question]
         self._fill()  # before anybody who hears the answer asks again
         _tell(job.askers, outcome)
 
-    def _timed(self, scheme: schemes.Name, seconds: float) -> None:
+    def _timed(self, stored: str, seconds: float) -> None:
         self._average += _WEIGHT * (seconds - self._average)
-        self._metrics.password_hash_seconds.labels(scheme).observe(seconds)
+        with contextlib.suppress(schemes.UnknownScheme):
+            kind = schemes.decoy(stored)
+            if kind in self._averages or len(self._averages) < _KINDS:
+                before = self._averages.setdefault(kind, seconds)
+                self._averages[kind] = before + _WEIGHT * (seconds - before)
+        self._metrics.password_hash_seconds.labels(schemes.scheme(stored)).observe(seconds)
 
 
 def _tell(askers: dict[Deferred[bool], str], outcome: bool | Exception) -> None:

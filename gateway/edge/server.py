@@ -38,6 +38,7 @@ COMMAND_WAIT = 300.0  # RFC 5321 section 4.5.3.2.7, for the whole command
 BODY_WAIT = 180.0  # section 4.5.3.2.5, between two parts of a message
 SIGN_IN_WAIT = 600.0  # a session that nobody has signed in to ends then, whatever it says meanwhile
 SLOWEST = 4096  # octets a second: with ten minutes on top, a message may take no longer than that
+TURN = 25  # events that one session may have answered before others have their turn
 LINGER = 20.0  # for the peer to take our last words before the connection is cut
 
 _SLOW_EVENTS = (events.Authenticate, events.MailFrom, events.BodyEnd)  # before each, what is ready to be said is written
@@ -112,6 +113,7 @@ class SubmissionProtocol(Protocol):
         self._wake: Deferred[None] | None = None
         self._handshake = False  # begun and not done
         self._admitted = self._gone = self._choked = self._deaf = self._ending = False
+        self._answered = 0  # events in this turn
         self._began = 0.0
         self._body_until = 0.0
 
@@ -199,6 +201,8 @@ class SubmissionProtocol(Protocol):
         """Answer the peer's events one at a time, in the order they came."""
         try:
             while not self._gone:
+                if self._answered == TURN:
+                    await self._others_first()
                 event = None if self._choked else self._session.next_event()
                 if event is None:
                     self._write()
@@ -219,6 +223,7 @@ class SubmissionProtocol(Protocol):
     async def _answer(self, event: Event) -> None:
         if isinstance(event, _SLOW_EVENTS):
             self._write()
+        self._answered += 1
         self._deadline.clear()
         self._session.answer(await self._decide(event))
         if isinstance(event, events.BodyStart):
@@ -249,6 +254,7 @@ class SubmissionProtocol(Protocol):
 
     async def _more(self) -> None:
         """Wait until the peer says or takes something."""
+        self._answered = 0
         self._wait_for_peer()
         if not self._choked:
             self._listen_again()
@@ -259,6 +265,13 @@ class SubmissionProtocol(Protocol):
         if self._deaf:
             self._deaf = False
             self._tcp().resumeProducing()
+
+    def _others_first(self) -> Deferred[None]:
+        """Let the reactor do what waits: a full buffer of quick commands must not hold up other sessions."""
+        self._answered = 0
+        turn: Deferred[None] = Deferred()
+        self._edge.clock.callLater(0.0, turn.callback, None)
+        return turn
 
     def _wake_up(self) -> None:
         if self._wake is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 # field = field-name ":" unstructured CRLF, field-name = 1*ftext, ftext = %d33-57 / %d59-126 (RFC 5322 section 3.6.8);
 # white space before the colon is section 4.5.8's. A field ends at the first CRLF without white space after it (2.2.3).
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:.*?\r\n(?![ \t])", re.DOTALL)
+MAX_FIELDS = 2000  # each costs some 200 octets of memory while its message comes in; long discussions have some 200
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
@@ -47,6 +48,8 @@ class Header:
         fields: list[RawField] = []
         position = 0
         while position < len(block):
+            if len(fields) == MAX_FIELDS:
+                raise BadContent(f"it has more than {MAX_FIELDS} header fields")
             found = _FIELD.match(block, position)
             if found is None:
                 raise BadContent(_what_is_wrong(block, position))

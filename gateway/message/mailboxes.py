@@ -18,6 +18,7 @@ MAX_MEMBERS = 1000  # mailboxes and groups that `mailboxes` reads; nobody writes
 MAX_PARTS = 1000  # tokens kept of one member
 MAX_TOKENS = 50_000  # read of one value: the 8,000 named addresses that fill a header block have no more
 MAX_COMMENT_DEPTH = 20
+MAX_INTERNATIONAL = 50  # addresses whose domain is not ASCII: reading one can take a millisecond (RFC 5892, appendix A)
 
 # Dots and "@" stay in a word, so that nearly every address is one token; `address.parse` takes it apart.
 # A run of commas is one: empty members are allowed (obs-mbox-list).
@@ -36,6 +37,8 @@ _ADDRESS_KINDS = frozenset({"word", "quoted", "literal"})
 _PHRASE_KINDS = frozenset({"word", "quoted", "space", "comment"})
 # No program agrees with another on these: controls, and what Python takes for line ends.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+# What begins or ends a quoted string or a comment, and line breaks
+_HIDING_MARK = re.compile(rb'\\.|["()]|\r\n', re.DOTALL)
 # encoded-word (RFC 2047 section 2), less what could end a phrase: some programs decode first and look for "<" later
 _ENCODED_WORD = re.compile(r'=\?[^\s?"(),:;<>@\[\\\]]++\?[BbQq]\?[^\s?"()<>\\]*+\?=')
 
@@ -59,6 +62,7 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
     text = _decoded(value)
     found: list[Address] = []
     in_group = after_group = False
+    international = 0
     for count, member in enumerate(_members(text), start=1):
         parts = _stripped(member.parts)
         if count > MAX_MEMBERS:
@@ -71,6 +75,9 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
             continue
         if parts:
             found.append(_mailbox(parts))
+            international += not str(found[-1]).isascii()
+            if international > MAX_INTERNATIONAL:
+                raise BadContent("too many international addresses")
         after_group = member.end == ";"
         if after_group and not in_group:
             raise BadContent('a ";" outside a group')
@@ -83,10 +90,14 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
 def named(value: bytes) -> set[str]:
     """The `Address.key` of each mailbox that can be found; the rest is passed over."""
     keys: set[str] = set()
+    international = 0
     for member in _members(_unfolded(value).decode("utf-8", "surrogateescape")):
         if member.readable and member.parts and member.end != ":":
             try:
-                keys.add(address.parse(_spec(_stripped(member.parts))).key)
+                spec = _spec(_stripped(member.parts))
+                international += not spec.isascii()
+                if international <= MAX_INTERNATIONAL or spec.isascii():
+                    keys.add(address.parse(spec).key)
             except (BadContent, address.AddressError):
                 continue
     return keys
@@ -99,6 +110,8 @@ def _unfolded(value: bytes) -> bytes:
 def _decoded(value: bytes) -> str:
     if b"\\\r\n" in value:
         raise BadContent("a backslash at the end of a line")
+    if value.count(b"@") > 1 and _breaks_inside(value):
+        raise BadContent("a line break inside quotes or a comment")  # some programs end the field there
     try:
         text = _unfolded(value).decode("utf-8")
     except UnicodeDecodeError:  # in another charset, half of a letter can be a bracket
@@ -108,6 +121,20 @@ def _decoded(value: bytes) -> str:
     if "=?" in _ENCODED_WORD.sub("", text):
         raise BadContent("a damaged encoded word")
     return text
+
+
+def _breaks_inside(value: bytes) -> bool:
+    """Whether a line break stands inside a quoted string or a comment."""
+    quoted, depth = False, 0
+    for mark in _HIDING_MARK.finditer(value.strip()):
+        if mark[0] == b"\r\n":
+            if quoted or depth:
+                return True
+        elif mark[0] == b'"':
+            quoted = not quoted and not depth
+        elif not quoted:
+            depth += (mark[0] == b"(") - (mark[0] == b")" and depth > 0)
+    return False
 
 
 def _tokens(text: str) -> Iterator[_Part]:
@@ -184,8 +211,12 @@ def _check_group(name: list[_Part], *, allowed: bool) -> None:
 
 def _is_phrase(parts: list[_Part]) -> bool:
     """A display name, or none. One with a bare "@" is refused: `a@x.example <b@y.example>` is read in two ways."""
-    if parts and parts[0][1].startswith("."):  # obs-phrase begins with a word; Python's parser stumbles over the dot
-        return False
+    # obs-phrase begins with a word, and Python's parser stumbles over a dot that does not follow an atom
+    before = ""
+    for kind, text in parts:
+        if text.startswith(".") and before != "word":
+            return False
+        before = kind if kind != "word" or not _ENCODED_WORD.fullmatch(text) else "encoded"
     return all(kind in _PHRASE_KINDS and (kind != "word" or "@" not in text) for kind, text in parts)
 
 

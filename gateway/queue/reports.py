@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from gateway import maillog
 from gateway.errors import Unavailable
 from gateway.message.report import Action, Fate, Original, report
-from gateway.queue.body import BodyBuffer
+from gateway.queue.body import INLINE, BodyBuffer
 from gateway.queue.model import BodyRef, Envelope, Field, NewMessage, NewRecipient, Outcome, QueuedMessage, Recipient
 from gateway.queue.ports import Bodies
 
@@ -40,7 +40,7 @@ class Reporter:
         header, text = report(
             action,
             [_fate(outcome, now) for outcome in told],
-            await self._original(action, message, now - age),
+            await self._original(action, message, now - age, _returned(told)),
             hostname=self._hostname,
             report_id=report_id,
             date=_moment(now),
@@ -48,14 +48,14 @@ class Reporter:
         )
         return await self._message(report_id, message.envelope.sender, header, text)
 
-    async def _original(self, action: Action, message: QueuedMessage, arrived: float) -> Original:
+    async def _original(self, action: Action, message: QueuedMessage, arrived: float, limit: int) -> Original:
         envelope = message.envelope
-        body = await self._body(message) if action is Action.FAILED and envelope.ret == "FULL" else None
+        body = await self._body(message, limit) if action is Action.FAILED and envelope.ret == "FULL" else None
         return Original(envelope.sender, envelope.envid, envelope.ret, _moment(arrived), message.header, body)
 
-    async def _body(self, message: QueuedMessage) -> bytes | None:
+    async def _body(self, message: QueuedMessage, limit: int) -> bytes | None:
         """The body to return; None when it is too large, or cannot be read: the report must not fail with it."""
-        if message.body.size > MAX_RETURNED:
+        if message.body.size > limit:
             return None
         try:
             return await self._read(message)
@@ -88,6 +88,12 @@ class Reporter:
         except BaseException:
             await buffer.discard()
             raise
+
+
+def _returned(told: Sequence[Outcome]) -> int:
+    """Octets of a body to give back: little to each blind recipient's own report, for there may be a hundred of them."""
+    blind = any(outcome.recipient.field is Field.BCC for outcome in told)
+    return INLINE if blind else MAX_RETURNED
 
 
 def wants(action: Action, recipient: Recipient) -> bool:

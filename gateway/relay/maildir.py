@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from gateway.address import ascii_lower
 from gateway.metrics import Metrics
 from gateway.queue.model import Outcome, QueuedMessage, Recipient, Result
 from gateway.queue.ports import Bodies
@@ -147,7 +148,7 @@ def folder_name(address: str) -> str:
 
     A name cut for its length ends in "~" and a hash; "~" is in no other one.
     """
-    kept = re.sub(r"[^a-z0-9@._+-]", lambda m: "".join(f"%{octet:02X}" for octet in m[0].encode("utf-8")), address.lower())
+    kept = re.sub(r"[^a-z0-9@._+-]", lambda m: "".join(f"%{octet:02X}" for octet in m[0].encode("utf-8")), ascii_lower(address))
     if kept.startswith("."):
         kept = f"%2E{kept[1:]}"
     if len(kept) <= MAX_FOLDER:

@@ -40,8 +40,8 @@ class Command:
 def command(line: bytes) -> Command:
     """Raises Refused(BAD_COMMAND) for what has no verb."""
     match = _COMMAND.fullmatch(line.rstrip(b" "))  # trailing white space is common and harmless
-    if match is None:
-        raise Refused(reply.BAD_COMMAND)
+    if match is None:  # of a BDAT we do not know how much to read over
+        raise Refused(reply.BAD_CHUNK_SIZE if line[:4].upper() == b"BDAT" else reply.BAD_COMMAND)
     return Command(match[1].decode("ascii").upper(), match[2] or b"")
 
 
@@ -88,6 +88,8 @@ def mail(argument: bytes) -> MailFrom:
 def rcpt(argument: bytes, smtputf8: bool) -> RcptTo:
     """rcpt = "RCPT TO:" Forward-path [SP Rcpt-parameters]. Raises Refused."""
     path, parameters = _path_and_parameters("TO:", argument, reply.BAD_RECIPIENT)
+    if not smtputf8 and not "".join(parameters.values()).isascii():  # "utf-8;" has an ASCII form for that (RFC 6533)
+        raise Refused(reply.BAD_SYNTAX)
     values = {name: _rcpt_parameter(name, value) for name, value in parameters.items()}
     recipient = _address(path, smtputf8, reply.BAD_RECIPIENT)
     return RcptTo(recipient, notify=values.get("NOTIFY", ""), orcpt=values.get("ORCPT", ""))

@@ -303,6 +303,8 @@ class ServerSession:
 
     def _bdat(self, argument: bytes, refusal: Reply | None) -> Event | None:
         octets, last = grammar.bdat(argument)
+        if not octets and not last:
+            self._count_junk()
         self._chunk = _Chunk(ChunkReader(self._buffer, octets), octets, last, refusal)
         return events.BodyStart(chunked=True) if self._state is State.RCPT else None
 

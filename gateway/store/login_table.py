@@ -29,11 +29,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
+from gateway import address
 from gateway.accounts.model import MAX_LOGIN, LoginRow
 from gateway.config import Accounts
 
 _TRUE_WORDS = frozenset({"true", "t", "yes", "y", "on", "1", "active", "enabled"})
-_ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
 class _Lowered(TypeDecorator[str]):
@@ -59,7 +59,13 @@ class LoginTable:
         self._named = _columns(accounts)
         self.table = foreign_table(accounts.table, self._named.values())
         self._by_login = {folds: self._query(folds) for folds in (False, True)}
+        chosen = {name: c for name, c in self._selected().items() if name in ("id", "active")}
+        named = self._named["id"]
+        ids = bindparam("ids", expanding=True, type_=NullType())
+        self.by_id = select(*(c.label(name) for name, c in chosen.items())).select_from(self.table).where(named.in_(ids))
+        self.any_id: Select[Any] = select(named).select_from(self.table).where(named.is_not(None)).limit(1)
         self.sample: Select[Any] = select(self._named["password"]).select_from(self.table).limit(bindparam("most"))
+        self.newest: Select[Any] = self.sample.order_by(self._named["id"].desc())
 
     def by_login(self, *, folds: bool) -> Select[Any]:
         """The rows for "logins", a list as people type them. `folds`: the login column sets case aside by itself."""
@@ -72,7 +78,7 @@ class LoginTable:
         """
         if self._case_sensitive:
             return login
-        return login.translate(_ASCII_LOWER) if self._dialect == "sqlite" else login.lower()
+        return address.ascii_lower(login) if self._dialect == "sqlite" else login.lower()
 
     def read(self, row: Row[Any]) -> LoginRow:
         values = row._mapping
@@ -113,6 +119,10 @@ class LoginTable:
         if self._dialect == "postgresql":
             chosen["login"] = cast(self._named["login"], Text)  # a char(n) comes without its padding
         return chosen
+
+    def is_active(self, row: Row[Any]) -> bool:
+        """Of a row of `by_id`."""
+        return self._is_active(row._mapping)
 
     def _is_active(self, values: Any) -> bool:
         if self._active is None:

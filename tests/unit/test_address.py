@@ -1,11 +1,10 @@
 """Addresses: what is read, what is refused, which spellings are one address."""
 
 import email.headerregistry
-import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import address
@@ -130,8 +129,6 @@ SAME = [
     ("ann@bücher.example", "ann@xn--bcher-kva.example"),
     ("ann@bücher.example", "ann@XN--BCHER-KVA.Example"),
     ("ann@bücher.example", "ann@BÜCHER.example"),
-    ("j\u00fcrgen@example.com", "ju\u0308rgen@example.com"),
-    ("JÜRGEN@example.com", "jürgen@example.com"),
 ]
 
 
@@ -146,6 +143,11 @@ DIFFERENT = [
     ("ann@example.com", "ann+tag@example.com"),
     ("ann@faß.example", "ann@fass.example"),  # IDNA2008 keeps them apart, IDNA2003 did not
     ("ann@example.com", "аnn@example.com"),  # a Cyrillic a
+    ("kate@example.com", "\u212aate@example.com"),  # the Kelvin sign: lower() makes a k of it
+    ("sam@example.com", "\u017fam@example.com"),  # the long s: casefold() makes an s of it
+    ("strasse@example.com", "straße@example.com"),
+    ("j\u00fcrgen@example.com", "ju\u0308rgen@example.com"),
+    ("JÜRGEN@example.com", "jürgen@example.com"),
     ('"ann@evil.example"@example.com', "ann@evil.example"),
     ("ann@[192.0.2.1]", "ann@[192.0.2.2]"),
 ]
@@ -193,10 +195,9 @@ def test_key_is_itself_the_same_for_any_letter_case(text: str) -> None:
         read = address.parse(text)
     except AddressError:
         return
-    swapped = read.local.swapcase()
-    assume(swapped.casefold() == read.local.casefold())  # not so for every letter: the dotless i
-    assume(unicodedata.is_normalized("NFC", read.local) and unicodedata.is_normalized("NFC", swapped))
+    swapped = "".join(c.swapcase() if c.isascii() else c for c in read.local)
     assert Address(swapped, read.domain).key == read.key
+    assert Address(swapped, read.domain).exact_key != read.exact_key or swapped == read.local
 
 
 @given(_TEXT)

@@ -48,6 +48,8 @@ class Table:
             raise Unavailable("connection refused")
         return self.rows.get(login.lower())
 
+    case_sensitive = False
+
     def key(self, login: str) -> str:
         return login.lower()
 

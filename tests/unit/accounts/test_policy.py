@@ -4,7 +4,7 @@ import pytest
 
 from gateway import address, reply
 from gateway.accounts import policy
-from gateway.accounts.model import Account
+from gateway.accounts.model import Account, LoginRow
 from gateway.errors import Refused
 
 ACCOUNT = Account("7", "Ann@Example.com", 1000, "hash", frozenset({"ann@example.com", "sales@xn--fa-hia.de"}))
@@ -25,6 +25,28 @@ ACCOUNT = Account("7", "Ann@Example.com", 1000, "hash", frozenset({"ann@example.
 def test_senders(sender: str, own: bool) -> None:
     assert policy.may_send_as(ACCOUNT, address.parse(sender), rule="own") is own
     assert policy.may_send_as(ACCOUNT, address.parse(sender), rule="any")
+
+
+@pytest.mark.parametrize(
+    ("login", "other"),
+    [
+        ("straße@example.com", "strasse@example.com"),
+        ("\u017fam@example.com", "sam@example.com"),  # the long s
+        ("\u212aate@example.com", "kate@example.com"),  # the Kelvin sign
+        ("J\u00fcrgen@example.com", "Ju\u0308rgen@example.com"),
+    ],
+)
+def test_who_looks_alike_is_somebody_else(login: str, other: str) -> None:
+    for one, two in ((login, other), (other, login)):
+        account = Account.of(LoginRow("1", one, "hash"), ceiling=1000)
+        assert policy.may_send_as(account, address.parse(one), rule="own")
+        assert not policy.may_send_as(account, address.parse(two), rule="own")
+
+
+def test_letter_case_where_the_login_table_tells_it_apart() -> None:
+    account = Account.of(LoginRow("1", "Ann@Example.com", "hash"), ceiling=1000, case_sensitive=True)
+    assert policy.may_send_as(account, address.parse("Ann@example.COM"), rule="own")
+    assert not policy.may_send_as(account, address.parse("ann@example.com"), rule="own")
 
 
 def test_size() -> None:

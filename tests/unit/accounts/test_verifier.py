@@ -154,6 +154,25 @@ class TestVerifier(Harness):
         assert self.verifier.average == pytest.approx(0.1, abs=0.01)
 
 
+class TestSlowest(Harness):
+    def test_it_is_that_of_the_dearest_kind_met(self) -> None:
+        assert self.verifier.slowest == 0.0
+        for cost, seconds in ((4, 0.1), (5, 0.4), (4, 0.1)):
+            self.threads.seconds = seconds
+            self.ask(stored=bcrypt.hashpw(b"secret", bcrypt.gensalt(cost)).decode())
+            self.threads.skip()
+        assert self.verifier.slowest == pytest.approx(0.4)
+
+    def test_each_kind_in_the_table_is_timed_at_start(self) -> None:
+        kinds = [bcrypt.hashpw(b"x", bcrypt.gensalt(cost)).decode() for cost in (4, 5, 4)]
+        self.verifier.learn(kinds)
+        timing = self.begin(self.verifier.time_kinds())
+        for _ in range(2):
+            self.threads.skip()
+        value_of(timing)
+        assert len(self.threads.stored) == 2
+
+
 class TestDecoy(Harness):
     def burnt(self) -> str:
         self.burn()

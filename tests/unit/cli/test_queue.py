@@ -82,7 +82,7 @@ def test_list(filled: Run, arguments: tuple[str, ...], found: list[str]) -> None
 
 def test_list_has_stable_keys(filled: Run) -> None:
     first = json.loads(filled("queue", "list", "--json").stdout)[0]
-    keys = "id message_id account_id sender address field state leased attempts age next_in code enhanced text hop size"
+    keys = "id message_id account_id sender address field state leased attempts age next_in code enhanced text hop hold size"
     assert list(first) == keys.split()
 
 
@@ -132,6 +132,15 @@ def test_show(folder: Path, filled: Run) -> None:
     assert [r["state"] for r in whole["recipients"]] == ["queued", "delivered"]
     assert [a["code"] for a in whole["attempts"]] == [451]
     assert whole["header"].startswith("Subject: ")
+
+
+@pytest.mark.parametrize("id_", ["1", "2", A.lower(), A])
+def test_a_message_is_shown_by_any_of_its_ids(filled: Run, id_: str) -> None:
+    assert json.loads(filled("queue", "show", id_, "--json").stdout)["id"] == A
+
+
+def test_a_queue_id_in_small_letters(filled: Run) -> None:
+    assert filled("queue", "delete", A.lower()).stdout == "1 recipient deleted.\n"
 
 
 def test_retry(filled: Run) -> None:

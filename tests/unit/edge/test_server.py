@@ -161,6 +161,24 @@ def _total(gateway: Gateway) -> float:
     return 600 + gateway.rules.limits.message_size / server.SLOWEST
 
 
+class TestTurns:
+    def test_a_full_buffer_of_quick_commands_does_not_hold_up_others(self) -> None:
+        gateway = Gateway()
+        greedy, other = Line.signed_in(gateway), Line.signed_in(gateway)
+        greedy.say(b"RSET\r\n" * 60)
+        assert greedy.heard() == []
+        other.say(b"NOOP\r\n")
+        assert other.heard() == [250]
+        greedy.advance(0)
+        assert greedy.heard() == [250] * 60
+
+    def test_empty_chunks_are_no_progress(self) -> None:
+        line = Line.signed_in(Gateway())
+        line.say(b"MAIL FROM:<demo@example.com>\r\nRCPT TO:<friend@example.net>\r\n", b"BDAT 0\r\n" * 200)
+        line.advance(0)
+        assert line.heard()[-1] == 421
+
+
 class TestDeadlines:
     def test_an_idle_session_is_ended_after_five_minutes(self) -> None:
         line = Line(Gateway())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.message.header import BadContent, Header, find_end, unfolded
+from gateway.message.header import MAX_FIELDS, BadContent, Header, find_end, unfolded
 
 _NAMES = st.sampled_from([b"From", b"To", b"Bcc", b"bCC", b"Resent-Bcc", b"X-Bcc", b"Bccs", b"Subject", b"!#$%", b"a"])
 _GAPS = st.sampled_from([b"", b"", b" ", b"\t ", b" " * 20])
@@ -126,3 +126,9 @@ def test_find_end_in_a_growing_buffer(data: bytes, draws: st.DataObject) -> None
     cut = draws.draw(st.integers(0, len(data)))
     first = find_end(data[:cut])
     assert (first if first >= 0 else find_end(data, cut)) == find_end(data)
+
+
+def test_fields_are_counted() -> None:
+    assert len(Header.parse(b"a:\r\n" * MAX_FIELDS).fields) == MAX_FIELDS
+    with pytest.raises(BadContent):
+        Header.parse(b"a:\r\n" * (MAX_FIELDS + 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.address import unquoted
 from gateway.message.header import BadContent
-from gateway.message.mailboxes import mailboxes, named
+from gateway.message.mailboxes import MAX_INTERNATIONAL, mailboxes, named
 
 _READ = [
     ("a@x.example", ["a@x.example"]),
@@ -225,3 +225,30 @@ def test_thousands_of_recipients_are_all_found() -> None:
 def test_a_long_list_of_authors_is_refused() -> None:
     with pytest.raises(BadContent, match="too many"):
         mailboxes(b"a@x.example," * 1001)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b' "ceo@example.com\r\n "<own@example.com>\r\n',
+        b' "ceo@example.com"(\r\n )<own@example.com>\r\n',
+        b' "ceo@example.com" (\r\n ")<own@example.com>\r\n',
+        b' "x".<own@example.com>\r\n',
+        b" =?utf-8?q?x?= .y <own@example.com>\r\n",
+    ],
+)
+def test_what_other_programs_read_in_another_way_is_refused(value: bytes) -> None:
+    with pytest.raises(BadContent):
+        mailboxes(value)
+
+
+def test_a_long_name_may_be_folded() -> None:
+    assert [str(a) for a in mailboxes(b' "A very long\r\n name" <own@example.com>\r\n')] == ["own@example.com"]
+    assert [str(a) for a in mailboxes(b" J. R. Smith\r\n <own@example.com>\r\n")] == ["own@example.com"]
+
+
+def test_international_addresses_are_bounded() -> None:
+    many = ", ".join(f"a@{chr(0x4E00 + n)}.example" for n in range(200)).encode()
+    assert len(named(many)) == MAX_INTERNATIONAL
+    with pytest.raises(BadContent):
+        mailboxes(many)

@@ -26,7 +26,8 @@ from gateway.queue.model import (
 from gateway.queue.reports import Reporter
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
-from tests.fakes import FakeBodies, FakeOutbox
+from gateway.queue.senders import Senders
+from tests.fakes import FakeBodies, FakeOutbox, FakeSenderStatus
 from tests.unit.awaiting import value_of
 
 SENDER = "demo@example.com"
@@ -133,18 +134,26 @@ class Sending:
         self._ids = 0
         reporter = Reporter("gw.example", self.bodies, self._new_id, lambda: 1_700_000_000.0 + self.clock.seconds())
         schedule = Schedule((60.0, 600.0), 86400.0, 3600.0)
-        self.runner = Runner(self.outbox, self.bodies, self.relay, reporter, schedule, self.clock, Metrics(self.registry))
+        self.status = FakeSenderStatus()
+        self.senders = Senders(self.outbox, self.status, self.clock)
+        self.runner = Runner(
+            self.outbox, self.bodies, self.relay, self.senders, reporter, schedule, self.clock, Metrics(self.registry)
+        )
 
     def _new_id(self) -> str:
         self._ids += 1
         return f"REPORT{self._ids:010}"
 
     def accept(
-        self, *recipients: NewRecipient, id_: str = "M", body: BodyRef | None = None, envelope: Envelope | None = None
+        self,
+        *recipients: NewRecipient,
+        id_: str = "M",
+        account: str = "1",
+        body: BodyRef | None = None,
+        envelope: Envelope | None = None,
     ) -> None:
-        message = NewMessage(
-            id_, "1", envelope or Envelope(SENDER), HEADER, body or Inline(b"hello\r\n"), recipients or (to("a@x.example"),)
-        )
+        body = body or Inline(b"hello\r\n")
+        message = NewMessage(id_, account, envelope or Envelope(SENDER), HEADER, body, recipients or (to("a@x.example"),))
         value_of(Deferred.fromCoroutine(self.runner.accept(message)))
 
     def begin_accept(self, id_: str) -> Deferred[None]:

@@ -163,3 +163,7 @@ def test_any_text_is_one_visible_folder(text: str) -> None:
     assert 0 < len(name) <= MAX_FOLDER
     assert not name.startswith(".")
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789ABCDEF@._+-%~")
+
+
+def test_the_kelvin_sign_is_no_k() -> None:
+    assert folder_name("\u212aate@mail.example") != folder_name("kate@mail.example")

@@ -180,10 +180,11 @@ RCPT: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize(("argument", "parts"), RCPT.items(), ids=RCPT)
 def test_rcpt(argument: str, parts: dict[str, str]) -> None:
-    assert grammar.rcpt(argument.encode(), False) == RcptTo(TO, **parts)
+    assert grammar.rcpt(argument.encode(), not argument.isascii()) == RcptTo(TO, **parts)
 
 
 BAD_RCPT: dict[bytes, Reply] = {
+    "TO:<to@example.net> ORCPT=utf-8;tö@example.net".encode(): reply.BAD_SYNTAX,  # without SMTPUTF8
     b"": reply.BAD_SYNTAX,
     b"FROM:<to@example.net>": reply.BAD_SYNTAX,
     b"TO:<>": reply.BAD_RECIPIENT,

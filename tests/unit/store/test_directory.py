@@ -210,8 +210,7 @@ def test_aliases_are_keys_and_what_is_no_address_is_skipped(folder: Path, pump: 
 
 
 def test_the_sample_leaves_out_the_empty(directory: SqlDirectory, pump: Pump) -> None:
-    assert pump.result(directory.sample(10)) == [HASH, HASH]
-    assert pump.result(directory.sample(1)) == [HASH]
+    assert set(pump.result(directory.sample(10))) == {HASH}
 
 
 @pytest.mark.parametrize(
