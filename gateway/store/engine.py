@@ -4,6 +4,8 @@ SQLite is always pysqlite3's: Debian 12's own has the WAL-reset bug, and one fil
 libraries in one process (LIBRARIES.md section 3.2). `hide_parameters` keeps logins and hashes out of exceptions.
 """
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +46,7 @@ def store_engine(url: str, *, write: bool) -> Engine:
     parsed = parse_url(url, "store.url")
     if parsed.get_backend_name() != "sqlite":
         return _create(parsed, "store.url", pool_pre_ping=True)
-    engine = _create(_sqlite_uri(parsed, "rw"), "store.url", **_sqlite_arguments())
+    engine = _sqlite(parsed, "rw", "store.url")
     pragmas = ("journal_mode=WAL", *_STORE_PRAGMAS) if write else ("query_only=ON",)
     _on_connect(engine, pragmas)
     _on_begin(engine, "BEGIN IMMEDIATE" if write else "BEGIN")
@@ -56,7 +58,7 @@ def new_store_engine(url: str) -> Engine:
     parsed = parse_url(url, "store.url")
     if parsed.get_backend_name() != "sqlite":
         return _create(parsed, "store.url")
-    engine = _create(_sqlite_uri(parsed, "rwc"), "store.url", **_sqlite_arguments())
+    engine = _sqlite(parsed, "rwc", "store.url")
     _on_connect(engine, ("journal_mode=WAL", "synchronous=FULL"))
     _on_begin(engine, "BEGIN IMMEDIATE")
     return engine
@@ -71,7 +73,7 @@ def accounts_engine(url: str, *, connections: int) -> Engine:
     common: dict[str, Any] = {"pool_use_lifo": True, "pool_size": connections, "max_overflow": 0, "pool_timeout": TIMEOUT}
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        engine = _create(_sqlite_uri(parsed, "ro"), "accounts.url", **common, **_sqlite_arguments())
+        engine = _sqlite(parsed, "ro", "accounts.url", **common)
         _on_connect(engine, ("query_only=ON",))
         event.listen(engine, "connect", _read_any_text)
         return engine
@@ -97,8 +99,8 @@ def _create(url: URL, key: str, **options: Any) -> Engine:
     try:
         return create_engine(url, hide_parameters=True, **options)
     except ModuleNotFoundError as error:
-        extra = {"psycopg": "postgresql", "pymysql": "mysql"}.get(error.name or "")
-        cure = f"pip install 'account-smtp-gateway[{extra}]'" if extra else f"install {error.name}"
+        package = {"psycopg": "'psycopg[binary]'", "pymysql": "PyMySQL"}.get(error.name or "", error.name)
+        cure = f"{sys.executable} -m pip install {package}"
         raise ConfigError([f"{key}: the database driver is missing; {cure}"]) from None
     except exc.ArgumentError:
         raise ConfigError(
@@ -106,16 +108,33 @@ def _create(url: URL, key: str, **options: Any) -> Engine:
         ) from None
 
 
-def _sqlite_uri(url: URL, mode: str) -> URL:
-    """The same file as an SQLite URI, so that only mode "rwc" ever makes one."""
+def _sqlite(url: URL, mode: str, key: str, **options: Any) -> Engine:
+    """The file as an SQLite URI, so that only mode "rwc" ever makes one."""
     given = url.database or ""
     path = unquote(given.removeprefix("file:")) if given.startswith("file:") else given
-    return url.set(database=f"file:{quote(path)}", query={"mode": mode, "uri": "true"})
-
-
-def _sqlite_arguments() -> dict[str, Any]:
+    uri = url.set(database=f"file:{quote(path)}", query={"mode": mode, "uri": "true"})
     # isolation_level None: the driver begins nothing by itself, our own BEGIN below decides
-    return {"module": pysqlite3.dbapi2, "connect_args": {"isolation_level": None, "timeout": TIMEOUT}}
+    own = {"module": pysqlite3.dbapi2, "connect_args": {"isolation_level": None, "timeout": TIMEOUT}}
+    engine = _create(uri, key, **own, **options)
+
+    def connect(dialect: Any, record: object, arguments: Any, named: Any) -> Any:
+        try:
+            return dialect.connect(*arguments, **named)
+        except pysqlite3.dbapi2.OperationalError as error:  # "unable to open database file" says neither which nor why
+            raise pysqlite3.dbapi2.OperationalError(f"{path}: {_obstacle(path, mode) or error}") from None
+
+    event.listen(engine, "do_connect", connect)
+    return engine
+
+
+def _obstacle(path: str, mode: str) -> str:
+    """Why the system does not open the file; "" when it does."""
+    flags = {"ro": os.O_RDONLY, "rw": os.O_RDWR, "rwc": os.O_RDWR}[mode]
+    try:
+        os.close(os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return error.strerror or ""
+    return ""
 
 
 def _postgresql_arguments(url: URL) -> dict[str, Any]:

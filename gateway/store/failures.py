@@ -18,6 +18,11 @@ _CLIENT_ERRORS = range(2000, 3000)  # PyMySQL: the client's own (CR_*), about th
 # ..._3COLLATIONS, ..._NCOLLATIONS, ER_CANNOT_CONVERT_STRING
 _NO_SUCH_TEXT = frozenset({"22P05", 1267, 1270, 1271, 3988})
 
+# What the mapping or the grants lack. Their text names tables and columns, which an operator must see, and never a value.
+# PostgreSQL: undefined_column, undefined_table, invalid_schema_name, insufficient_privilege. MySQL: ER_BAD_FIELD_ERROR,
+# ER_TABLEACCESS_DENIED_ERROR, ER_COLUMNACCESS_DENIED_ERROR, ER_NO_SUCH_TABLE
+_MISFIT = frozenset({"42703", "42P01", "3F000", "42501", 1054, 1142, 1143, 1146})
+
 
 def unavailable(error: Exception) -> Unavailable:
     """`error`, one of SQLAlchemy's or about a text, as ours."""
@@ -41,9 +46,9 @@ def _text(orig: BaseException | None, code: str) -> str:
     if "sqlite" in kind.__module__ or not kind.__module__.startswith(("psycopg", "pymysql")):
         return f"{kind.__name__}: {orig}"  # SQLite names tables, columns and constraints, never values
     if kind.__module__.startswith("psycopg"):
-        return f"{kind.__name__} {code}" if code else f"{kind.__name__}: {_first_line(str(orig))}"
+        return f"{kind.__name__}: {_first_line(str(orig))}" if not code or code in _MISFIT else f"{kind.__name__} {code}"
     number = _number(orig)
-    shown = number in _CLIENT_ERRORS
+    shown = number in _CLIENT_ERRORS or number in _MISFIT
     return f"{kind.__name__} {_first_line(str(orig)) if shown else number}"
 
 

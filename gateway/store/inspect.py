@@ -18,11 +18,10 @@ from gateway.store import plans
 from gateway.store.engine import accounts_engine
 from gateway.store.failures import translated, unavailable
 from gateway.store.login_table import as_text, configured_columns, foreign_table
-from gateway.store.lookup import Lookup
+from gateway.store.lookup import NOBODY, Lookup
 
 Level = Literal["ok", "warning", "problem"]
 SAMPLE = 100  # stored hashes looked at
-_NOBODY = "nobody@gateway.invalid"
 COUNTED = 100_000  # rows: a whole count of a very large table would run into the time limit
 
 
@@ -88,7 +87,7 @@ def _index(connection: Connection, lookup: Lookup, accounts: Accounts) -> Iterat
     """What the server says about our own query; that it can be run at all is shown by running it."""
     key = "accounts.columns.login"
     try:
-        lookup.find(connection, [_NOBODY])
+        lookup.find(connection, [NOBODY])
         served = plans.is_served(connection, lookup)
     except exc.DBAPIError as error:
         yield Finding("problem", key, f'the look-up by "{accounts.columns.login}" fails: {unavailable(error)}')

@@ -18,6 +18,8 @@ from gateway.store.login_table import LoginTable
 
 Found = list[LoginRow] | Unavailable
 
+NOBODY = "nobody@gateway.invalid"  # a login that no account has (RFC 2606 section 2), to try the look-up with
+
 _FOLDS = "gateway.folds"  # in a connection's memory: found out once for each, so a change of the column is seen in time
 
 # "Folds": the column compares without case. to_jsonb: before PostgreSQL 12 there is no such column, and none is needed.

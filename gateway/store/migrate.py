@@ -48,21 +48,36 @@ def check_schema(url: str) -> None:
         with opened(url, write=False) as connection:
             found = version(connection)
     except Unavailable as error:
-        raise ConfigError(
-            [f"store.url: cannot open the store ({error}); run `smtp-gateway store migrate` to make it"]
-        ) from None
+        raise ConfigError([f"store.url: cannot open the store ({error}); {_cure(url)}"]) from None
     if found != HEAD:
         raise ConfigError(
             [f"store.url: the store is at {found or 'nothing'}, this version needs {HEAD}; run `smtp-gateway store migrate`"]
         )
 
 
+def _cure(url: str) -> str:
+    path = _file(url)
+    if path is None:
+        return "check the URL, and that the server runs"
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "run `smtp-gateway store migrate` to make it"
+    except PermissionError:
+        pass
+    return f"this user (id {os.geteuid()}) may not read and write it: be the user of the gateway, or give the file to this one"
+
+
+def _file(url: str) -> Path | None:
+    parsed = parse_url(url, "store.url")
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
 def _make_private(url: str) -> None:
     """An SQLite store is made for its owner alone: it holds mail, and -wal and -shm take its mode over."""
-    parsed = parse_url(url, "store.url")
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    path = _file(url)
+    if path is None:
         return
-    path = Path(parsed.database)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))

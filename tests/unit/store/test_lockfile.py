@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.store.lockfile import hold
+from gateway.store.lockfile import hold, is_held
 
 
 def problem(folder: Path) -> str:
@@ -26,6 +26,16 @@ def test_the_second_is_told_and_the_next_after_the_first_gets_in(tmp_path: Path)
     )
     os.close(first)
     os.close(hold(tmp_path / "var"))
+
+
+def test_whether_one_runs_can_be_asked_by_anybody(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "var")
+    assert not (tmp_path / "var").exists()
+    first = hold(tmp_path / "var")
+    assert is_held(tmp_path / "var")
+    os.close(first)
+    assert not is_held(tmp_path / "var")
+    os.close(hold(tmp_path / "var"))  # to ask takes nothing
 
 
 def test_the_folder_is_made_for_us_alone(tmp_path: Path) -> None:

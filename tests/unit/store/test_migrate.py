@@ -1,6 +1,9 @@
 """The migrated store against the tables the code is written for."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -76,9 +79,36 @@ def test_a_store_that_is_behind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_store_is_refused_and_not_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="smtp-gateway store migrate"):
+    missing = r"/none\.db: No such file or directory\); run `smtp-gateway store migrate` to make it$"
+    with pytest.raises(ConfigError, match=missing):
         check_schema(f"sqlite:///{tmp_path}/none.db")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_of_another_user_is_not_taken_for_a_missing_one(unprivileged: Path) -> None:
+    folder = unprivileged / "closed"
+    folder.mkdir()
+    (folder / "gateway.db").touch()
+    for closed in (folder / "gateway.db", folder):
+        closed.chmod(0)
+        with pytest.raises(ConfigError, match=r"Permission denied\); this user \(id \d+\) may not read and write it") as caught:
+            check_schema(f"sqlite:///{folder}/gateway.db")
+        assert "store migrate" not in str(caught.value)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of ours, who are not root: it may do everything, so it becomes somebody else for a while."""
+    root = os.geteuid() == 0
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if root:
+            os.chown(folder, 65534, -1)
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.seteuid(0)
 
 
 def test_an_empty_database_is_at_nothing(tmp_path: Path) -> None:
