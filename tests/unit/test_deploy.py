@@ -148,16 +148,47 @@ def test_production_secrets_come_from_files_and_are_not_shown(production: config
 
 
 def test_unit_hands_over_what_the_configuration_asks_for() -> None:
-    unit = (DEPLOY / "smtp-gateway.service").read_text()
     asked = set(re.findall(r"\$\{CREDENTIALS_DIRECTORY\}/([a-z-]+)", (DEPLOY / "production.toml").read_text()))
+    unit = (DEPLOY / "smtp-gateway.service").read_text()
+    admin = (DEPLOY / "smtp-gateway-admin").read_text()
     assert set(re.findall(r"LoadCredential=([a-z-]+):", unit)) == asked
-    assert "StateDirectory=smtp-gateway\n" in unit
+    assert set(re.findall(r"^LoadCredential=\S+", unit, re.MULTILINE)) == set(re.findall(r"LoadCredential=\S+", admin))
+    assert "User=smtp-gateway\nGroup=smtp-gateway\n" in unit
+    assert "--uid=smtp-gateway --gid=smtp-gateway" in admin
+    for one in ("StateDirectory=smtp-gateway", "StateDirectoryMode=0700", "UMask=0077"):
+        assert f"{one}\n" in unit
+        assert f"--property={one} " in admin
+
+
+def test_admin_runs_the_command_with_its_arguments_as_the_service(tmp_path: Path) -> None:
+    """With a systemd-run of ours, which says how it was called."""
+    stand_in = tmp_path / "systemd-run"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    argv = [str(DEPLOY / "smtp-gateway-admin"), "login", "test", "a b"]
+    done = subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    called = done.stdout.splitlines()
+    assert called[-6:] == [
+        "/opt/smtp-gateway/bin/smtp-gateway",
+        "--config",
+        "/etc/smtp-gateway/gateway.toml",
+        "login",
+        "test",
+        "a b",
+    ]
+    assert "--uid=smtp-gateway" in called
+
+
+def test_production_store_is_made_without_credentials() -> None:
+    """`store migrate`, before anybody has handed over a secret."""
+    found = config.load(DEPLOY / "production.toml", {}, only=("server", "store", "lockout"))
+    assert found.store.url.get_secret_value() == "sqlite:////var/lib/smtp-gateway/gateway.db"
 
 
 def test_unit_is_sound(tmp_path: Path) -> None:
     """systemd's own check, with a program that exists here in the place of ours."""
     unit = (DEPLOY / "smtp-gateway.service").read_text()
-    (tmp_path / "smtp-gateway.service").write_text(unit.replace("/opt/smtp-gateway/bin/twistd", "/bin/true"))
+    (tmp_path / "smtp-gateway.service").write_text(re.sub("/opt/smtp-gateway/bin/[a-z-]+", "/bin/true", unit))
     assert run("systemd-analyze", "verify", "--man=no", "smtp-gateway.service", cwd=tmp_path) == ""
 
 
