@@ -1,13 +1,33 @@
-"""How pytest runs here: no deadline on a slow machine, and with GATEWAY_NO_SKIPS set, a skipped test fails the run."""
+"""How pytest runs here: no deadline on a slow machine, and with GATEWAY_NO_SKIPS set, a skipped test fails the run.
+
+Database servers for whoever asks: one of each kind a process, started when a test first asks for it.
+"""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.servers.databases import Mariadb, Postgresql
+
 # Two shared cores: a pause of the machine must not read as a slow example.
 settings.register_profile("gateway", deadline=None)
 settings.load_profile("gateway")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    server = Postgresql()
+    yield server
+    server.process.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    server = Mariadb()
+    yield server
+    server.process.close()
 
 
 def _skipped(config: pytest.Config) -> list[pytest.TestReport]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tests.acceptance.installation import PROGRAMS, Installation, elsewhere, environment
 from tests.acceptance.waiting import PATIENCE, until
 
@@ -132,6 +134,17 @@ class GatewayProcess:
             return answer.status, answer.read().decode("utf-8")
         finally:
             connection.close()
+
+    def figure(self, name: str, **labels: str) -> float:
+        """The sum of the samples smtp_gateway_`name` whose labels have these values."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        samples = (sample for family in families for sample in family.samples if sample.name == f"smtp_gateway_{name}")
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    @property
+    def hashes(self) -> float:
+        """How many passwords it has hashed in this life."""
+        return self.figure("password_hash_seconds_count")
 
     def memory(self, field: str = "VmRSS") -> int:
         """Octets of memory in use, or with "VmHWM" the most there ever was."""

@@ -26,8 +26,8 @@ class LoginTable:
         """`size`: the account's own limit of a message, in octets."""
         self._run("INSERT INTO users VALUES (NULL, ?, ?, 1, ?)", login, hashed(password, cost), size)
 
-    def set_password(self, login: str, password: str) -> None:
-        self._run("UPDATE users SET password_hash = ? WHERE email = ?", hashed(password, COST), login)
+    def set_password(self, login: str, password: str, *, cost: int = COST) -> None:
+        self._run("UPDATE users SET password_hash = ? WHERE email = ?", hashed(password, cost), login)
 
     def set_active(self, login: str, *, active: bool) -> None:
         self._run("UPDATE users SET is_active = ? WHERE email = ?", active, login)

@@ -12,6 +12,7 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD
 
 PATIENCE = 30.0  # seconds for one reply
+HERE = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,16 @@ class Reply:
 
 
 class Wire:
-    """One connection; the greeting is the first `reply()`."""
+    """One connection; the greeting is the first `reply()`. `source` is our own address: any of 127.0.0.0/8, or ::1."""
 
-    def __init__(self, port: int, *, receive_buffer: int | None = None) -> None:
-        self.sock: socket.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(self, port: int, *, source: str = HERE, receive_buffer: int | None = None) -> None:
+        six = ":" in source
+        self.sock: socket.socket = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(PATIENCE)
-        self.sock.connect(("127.0.0.1", port))
+        self.sock.bind((source, 0))
+        self.sock.connect(("::1" if six else "127.0.0.1", port))
         self._buffer = b""
 
     def __enter__(self) -> Self:
@@ -106,15 +109,21 @@ def plain(login: str, password: str) -> str:
     return base64.b64encode(f"\0{login}\0{password}".encode()).decode("ascii")
 
 
-def greeted(gateway: GatewayProcess) -> Wire:
+def greeted(gateway: GatewayProcess, source: str = HERE) -> Wire:
     """A session with STARTTLS done and EHLO said, not signed in."""
-    wire = Wire(gateway.starttls)
+    wire = Wire(gateway.starttls, source=source)
     assert wire.reply().code == 220
     assert wire.command("EHLO test.example").code == 250
     assert wire.command("STARTTLS").code == 220
     wire.start_tls(gateway.context())
     assert wire.command("EHLO test.example").code == 250
     return wire
+
+
+def attempt(gateway: GatewayProcess, login: str = LOGIN, password: str = PASSWORD, source: str = HERE) -> Reply:
+    """What a session of its own is told."""
+    with greeted(gateway, source) as wire:
+        return wire.sign_in(login, password)
 
 
 def signed_in(gateway: GatewayProcess, login: str = LOGIN, password: str = PASSWORD) -> Wire:

@@ -61,10 +61,24 @@ class ServerProcess:
     def kill(self) -> None:
         """As kill -9 and the out-of-memory killer do, with the processes that it started."""
         if self._process is not None:
-            for pid in [self._process.pid, *_children(self._process.pid)]:
+            self.freeze()  # so that it starts no more of them meanwhile
+            for pid in [*_children(self._process.pid), self._process.pid]:
                 _signal(pid, signal.SIGKILL)
             self._process.wait(PATIENCE)
             self._process = None
+
+    def freeze(self) -> None:
+        """It goes on listening and answers nobody, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        _signal(self._process.pid, number)
+        for pid in _children(self._process.pid):
+            _signal(pid, number)
 
     def close(self) -> None:
         self.kill()
