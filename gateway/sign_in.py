@@ -73,6 +73,7 @@ class SignIn:
 
     async def learn_hashes(self) -> None:
         """See which kinds of hash there are in the table, and how long they take. Raises Unavailable."""
+        await self.directory.reachable()  # the whole look-up: a column that is not there is said at the start
         self._verifier.learn(await self.directory.sample(HASH_SAMPLE))
         await self._verifier.time_kinds()
 

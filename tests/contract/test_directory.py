@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import exc
@@ -245,6 +246,20 @@ def test_no_value_is_in_an_error(database: Database, pump: Pump) -> None:
             error = pump.failure(directory.find("ann@example.com"))
             assert isinstance(error, Unavailable)
             assert "ann@" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    "given", [*({"columns": {key: "not_there"}} for key in ("id", "login", "password", "active")), {"table": "not_there"}]
+)
+def test_a_mapping_that_fits_no_table_is_not_reachable(database: Database, pump: Pump, given: dict[str, Any]) -> None:
+    """What `/readyz` asks: a gateway where nobody can sign in is not ready, and its log says why."""
+    make_users(database)
+    with reading(database, pump, **given) as directory:
+        error = pump.failure(directory.reachable())
+        assert isinstance(error, Unavailable)
+        assert "not_there" in str(error)
+    with reading(database, pump) as directory:
+        pump.result(directory.reachable())
 
 
 def test_a_crowd_uses_no_more_connections_than_threads(

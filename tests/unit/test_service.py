@@ -4,12 +4,15 @@ The processes import the checkout; what they do for mail clients is in tests/acc
 """
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +159,22 @@ def test_a_start_a_reload_and_a_stop(folder: Path, start: Callable[..., Running]
     assert " stopped" in gateway.output()
     assert "Traceback" not in gateway.output()
     assert "unexpected error" not in gateway.output()
+
+
+def test_a_login_table_of_another_kind_is_said_at_the_start_and_never_ready(
+    folder: Path, start: Callable[..., Running]
+) -> None:
+    change(folder, r"# \[accounts.columns\]", '[accounts.columns]\nlogin = "mail"')
+    change(folder, r'port = 0\nsecurity = "tls"', 'port = 0\nsecurity = "none"\nallow_plaintext_auth = true')
+    change(folder, r'(?s)address = "127.0.0.1"(?=\nport = 0\nsecurity = "none")', 'address = "0.0.0.0"')
+    gateway = start()
+    text = gateway.until("sampling the login table's hashes")
+    assert "no such column: users.mail" in text
+    assert "listen.2.allow_plaintext_auth: passwords come over the network in clear" in text
+    *_, http = re.findall(r"127\.0\.0\.1:(\d+)", text.partition("\nServer: ")[0])  # the last listener in the line of the start
+    with pytest.raises(urllib.error.HTTPError) as caught, urllib.request.urlopen(f"http://127.0.0.1:{http}/readyz"):
+        pass
+    assert json.loads(caught.value.read())["login_table"] == "failed"
 
 
 def answer(file: Any, command: bytes) -> bytes:
