@@ -25,7 +25,7 @@ from gateway.metrics import Metrics
 from gateway.store.engine import accounts_engine
 from gateway.store.failures import translated
 from gateway.store.login_table import as_text, can_be_login, foreign_table
-from gateway.store.lookup import Found, Lookup, only
+from gateway.store.lookup import NOBODY, Found, Lookup, only
 
 T = TypeVar("T")
 
@@ -96,8 +96,8 @@ class SqlDirectory:
         return [stored for stored in map(as_text, rows) if stored]
 
     async def reachable(self) -> None:
-        """Whether the table can be read now. Raises Unavailable."""
-        await self._ask(lambda connection: connection.execute(self._table.sample, {"most": 1}).all())
+        """Whether a sign-in could be decided now: the look-up itself, for nobody. Raises Unavailable."""
+        only((await self._ask(lambda connection: self._lookup.find(connection, [NOBODY])))[NOBODY])
 
     # In the reactor's thread
 
