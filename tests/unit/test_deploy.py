@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,23 @@ def test_production_secrets_come_from_files_and_are_not_shown(production: config
     assert "db.example.com" in shown
     assert "accounts-secret" not in shown
     assert "hop-secret" not in shown
+
+
+NOT_BUILT = {"server.workers", "limits.daily_recipients", "limits.on_daily_limit"}
+
+
+def test_readme_names_every_setting_with_its_default(tmp_path: Path) -> None:
+    [written] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "gateway.toml").write_text(written)
+    readme = config.load(tmp_path / "gateway.toml", {})
+    (tmp_path / "gateway.toml").write_text("")
+    plain = config.load(tmp_path / "gateway.toml", {})
+    same = set(config.Config.model_fields) - {"listen", "tls"}
+    assert readme.model_dump(include=same) == plain.model_dump(include=same)
+    named = tomllib.loads(written)
+    for section in same - {"accounts"}:
+        keys = set(getattr(config, section.capitalize()).model_fields)
+        assert {key for key in keys - named[section].keys() if f"{section}.{key}" not in NOT_BUILT} == set()
 
 
 def test_unit_hands_over_what_the_configuration_asks_for() -> None:
