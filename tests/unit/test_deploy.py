@@ -255,7 +255,7 @@ def test_a_skip_fails_a_run_that_forbids_it(tmp_path: Path, forbidden: str, stat
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     (tmp_path / "test_probe.py").write_text(PROBE)
     argv = [sys.executable, "-m", "pytest", "-p", "no:twisted", "-n", processes, "-q", "test_probe.py"]
-    environ = {**os.environ, "GATEWAY_NO_SKIPS": forbidden}
+    environ = {**os.environ, "GATEWAY_NO_SKIPS": forbidden, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     assert ("FAILED (skipped) test_probe.py::Trial::test_left_out" in done.stdout) is bool(forbidden)
