@@ -34,7 +34,7 @@ def login() -> None:
 @pass_settings
 @click.pass_context
 def test(context: click.Context, settings: Settings, login: str, password_stdin: bool) -> None:
-    """Try LOGIN and its password against the login table, as the server would.
+    """Try LOGIN and its password as the server would.
 
     Says which reply a mail program would get, and why. Exit status 0 when it could sign in, 1 when not.
     """
@@ -66,6 +66,7 @@ class TableHere:
     """The login table, asked in this thread. Implements what of accounts.ports.Directory a sign-in needs."""
 
     def __init__(self, accounts: Accounts, engine: Engine) -> None:
+        self._accounts = accounts
         self._lookup = Lookup(accounts, engine.dialect.name)
         self._engine = engine
 
@@ -77,6 +78,10 @@ class TableHere:
         if isinstance(found, list) and len(found) > 1:
             raise Unavailable(f"two accounts differ in letter case only: ids {', '.join(row.id for row in found)}")
         return only(found)
+
+    @property
+    def case_sensitive(self) -> bool:
+        return self._accounts.case_sensitive
 
     def key(self, login: str) -> str:
         return self._lookup.table.key(login)
@@ -91,7 +96,7 @@ class HashHere:
     def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
 
-    average = 0.0  # nobody waits for anybody
+    slowest = 0.0  # nobody has to be kept from learning anything here
 
     async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
         return schemes.verify(secret, stored, pepper=self._pepper)
