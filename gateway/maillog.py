@@ -46,6 +46,21 @@ def accounts_unavailable(account_id: str, reason: str) -> None:
     log.warning("cannot read the login table", account=account_id, reason=reason)
 
 
+def held_back(queue_id: str, account_id: str, recipients: int) -> None:
+    """Mail of an account that is disabled now: it is held until the account is enabled or an operator decides."""
+    log.warning("held: its account is disabled", queue_id=queue_id, account=account_id, recipients=recipients)
+
+
+def let_go(accounts: int, recipients: int) -> None:
+    """Mail that was held goes on, for so many accounts are enabled again."""
+    log.info("held mail goes on: its account is enabled", accounts=accounts, recipients=recipients)
+
+
+def senders_unknown(reason: str) -> None:
+    """Nobody can say whose account is disabled, so what was accepted goes on being sent."""
+    log.warning("cannot read the login table; queued mail is sent without asking it", reason=reason)
+
+
 def outcomes_too_late(recipients: int) -> None:
     """Outcomes came for recipients whose lease was gone (an operator deleted them): they were not written down."""
     log.warning("outcomes of deliveries came too late and were dropped", recipients=recipients)

@@ -84,7 +84,7 @@ class Metrics:
         self.store_errors_total = self._counter("store_errors", "Failed transactions of the store.")
         self.queue_recipients = self._gauge("queue_recipients", "Recipients in the queue.", "state")
         self.queue_oldest_seconds = self._gauge("queue_oldest_seconds", "Age of the oldest recipient that waits.")
-        self.queue_held = self._gauge("queue_held", "Recipients held until an operator decides.")
+        self.queue_held = self._gauge("queue_held", "Recipients held: their account is disabled, or an operator wants it.")
         self.deliveries_total = self._counter("deliveries", "Recipients by what became of an attempt.", "result")
         self.delivery_attempt_seconds = self._histogram(
             "delivery_attempt_seconds", "Time of one transaction with a hop.", _SLOW, "hop"

@@ -34,6 +34,7 @@ from gateway.queue.ids import queue_id
 from gateway.queue.reports import Reporter
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
+from gateway.queue.senders import Senders
 from gateway.queue.spool import Spool
 from gateway.relay.hop import Hop
 from gateway.relay.maildir import MaildirHop
@@ -51,6 +52,7 @@ from gateway.web.site import operators_site
 
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
 CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
+HELD_EVERY = 15.0  # seconds between two looks whether accounts whose mail is held are enabled again
 SWEEP_EVERY = 600.0  # seconds
 HISTORY_EVERY = 5.0  # seconds that sign-ins are counted in memory before they are written down
 SWEEP_STEP = 500  # messages in one transaction
@@ -125,7 +127,10 @@ class Gateway(Service):
         self._spool.prepare()
         reporter = Reporter(settings.server.hostname, self._spool, self._new_id, self._clock.now)
         self._relay = self._next_hops(settings)
-        self._runner = Runner(self._outbox, self._spool, self._relay, reporter, _schedule(settings), reactor, metrics)
+        self._senders = Senders(self._outbox, self._sign_in.directory, reactor)
+        self._runner = Runner(
+            self._outbox, self._spool, self._relay, self._senders, reporter, _schedule(settings), reactor, metrics
+        )
 
     def _wire_edge(self) -> None:
         settings, metrics = self._settings, self._metrics
@@ -234,6 +239,7 @@ class Gateway(Service):
             signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
         self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
         self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
+        self._upkeep.every(HELD_EVERY, "looking at held mail", self._senders.let_go)
         self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
         self._upkeep.every(HISTORY_EVERY, "writing down sign-ins", self._sign_in.history.flush)
         self._say_started()

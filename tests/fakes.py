@@ -1,6 +1,6 @@
 """The ports of queue and sign-in in memory, for tests of what uses them; the contract tests keep them true to the real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.accounts import lockout
@@ -9,6 +9,7 @@ from gateway.config import Lockout
 from gateway.errors import Unavailable
 from gateway.queue.model import (
     BodyRef,
+    Hold,
     Inline,
     NewMessage,
     QueueCounts,
@@ -32,6 +33,7 @@ class FakeRow:
     state: State
     due: float
     lease: bool
+    hold: Hold = Hold.NONE
 
 
 class FakeOutbox:
@@ -97,7 +99,27 @@ class FakeOutbox:
 
     async def still_ours(self, recipients: Sequence[Recipient]) -> list[Recipient]:
         self._check()
-        return [recipient for recipient in recipients if self._is_ours(recipient)]
+        return [recipient for recipient in recipients if self._may_go(recipient)]
+
+    async def hold_back(self, recipients: Sequence[Recipient]) -> int:
+        self._check()
+        ours = [self.rows[recipient.id] for recipient in recipients if self._is_ours(recipient)]
+        for row in ours:
+            row.hold = row.hold if row.state is State.HELD else Hold.ACCOUNT
+            row.state, row.lease = State.HELD, False
+        return len(ours)
+
+    async def held_accounts(self) -> set[str]:
+        self._check()
+        return {self.messages[row.message_id].account_id for row in self.rows.values() if self._is_held_back(row)}
+
+    async def let_go(self, account_id: str, limit: int) -> int:
+        self._check()
+        held = [row for row in self.rows.values() if self._is_held_back(row)]
+        chosen = [row for row in held if self.messages[row.message_id].account_id == account_id][:limit]
+        for row in chosen:
+            row.state, row.hold, row.due = State.QUEUED, Hold.NONE, self.now
+        return len(chosen)
 
     async def next_due(self) -> float | None:
         self._check()
@@ -117,6 +139,18 @@ class FakeOutbox:
         row = self.rows[recipient_id]
         row.state, row.lease = State.DELETED, False
 
+    def hold(self, recipient_id: int) -> None:
+        """As an operator does."""
+        row = self.rows[recipient_id]
+        row.state, row.hold = State.HELD, Hold.OPERATOR
+
+    def release_held(self, recipient_id: int) -> None:
+        """As an operator does."""
+        row = self.rows[recipient_id]
+        released = row.hold is Hold.ACCOUNT
+        row.state, row.hold, row.due = State.QUEUED, Hold.RELEASED if released else Hold.NONE, self.now
+        row.recipient = replace(row.recipient, released=released)
+
     def _check(self) -> None:
         if self.fail_with is not None:
             raise self.fail_with
@@ -126,11 +160,19 @@ class FakeOutbox:
 
     def _is_ours(self, recipient: Recipient) -> bool:
         row = self.rows.get(recipient.id)
-        return row is not None and row.lease and row.state is State.QUEUED
+        return row is not None and row.lease
+
+    def _may_go(self, recipient: Recipient) -> bool:
+        return self._is_ours(recipient) and self.rows[recipient.id].state is State.QUEUED
+
+    @staticmethod
+    def _is_held_back(row: FakeRow) -> bool:
+        return row.state is State.HELD and row.hold is Hold.ACCOUNT
 
     def _settle(self, record: Record) -> None:
         row = self.rows[record.outcome.recipient.id]
-        row.state, row.lease, row.due = record.state, False, self.now + record.delay
+        stays = row.state is State.HELD and record.state is State.QUEUED
+        row.state, row.lease, row.due = State.HELD if stays else record.state, False, self.now + record.delay
         row.recipient = replace(
             row.recipient,
             attempts=row.recipient.attempts + record.outcome.burns_attempt,
@@ -149,6 +191,21 @@ class FakeOutbox:
         return QueuedMessage(
             new.id, new.account_id, new.envelope, new.header, new.body, age, tuple(row.recipient for row in rows)
         )
+
+
+class FakeSenderStatus:
+    """SenderStatus. Accounts in `gone` are disabled; `asked` has each question; `fail_with` makes every call fail with it."""
+
+    def __init__(self) -> None:
+        self.gone: set[str] = set()
+        self.asked: list[set[str]] = []
+        self.fail_with: Exception | None = None
+
+    async def disabled(self, account_ids: Collection[str]) -> set[str]:
+        self.asked.append(set(account_ids))
+        if self.fail_with is not None:
+            raise self.fail_with
+        return self.gone & set(account_ids)
 
 
 class FakeBodies:

@@ -41,7 +41,7 @@ def _filters(function: F) -> F:
 
 @click.group()
 def queue() -> None:
-    """See what waits for delivery, send it at once, or take it out."""
+    """See what waits for delivery, hold it, or take it out."""
 
 
 @queue.command("list")
@@ -65,13 +65,16 @@ def list_queue(
 
 
 @queue.command()
-@click.argument("message_id", metavar="ID")
+@click.argument("id_", metavar="ID")
 @json_option
 @pass_settings
-def show(settings: Settings, message_id: str, as_json: bool) -> None:
-    """Show the message with the queue id ID: its recipients, every attempt, its header."""
+def show(settings: Settings, id_: str, as_json: bool) -> None:
+    """Show a message: its recipients, every attempt, its header.
+
+    ID is a queue id, or the number of one recipient.
+    """
     with opened(settings.store_url, write=False) as connection:
-        message = operator.show(connection, message_id)
+        message = operator.show(connection, id_)
     if as_json:
         print_json({**asdict(message), "header": message.header.decode("utf-8", "backslashreplace")})
     else:
@@ -84,7 +87,10 @@ def show(settings: Settings, message_id: str, as_json: bool) -> None:
 @click.option("--domain", default="", metavar="DOMAIN", help="With --all: recipients in this domain only.")
 @pass_settings
 def retry(settings: Settings, ids: tuple[str, ...], everything: bool, domain: str) -> None:
-    """Try messages again now. An ID is a queue id, or the number of one recipient."""
+    """Try messages again now. An ID is a queue id, or the number of one recipient.
+
+    What is held stays held: `queue release` lets it go.
+    """
     if bool(ids) == everything or (domain and not everything):
         raise click.UsageError("Give the ids of messages, or --all.")
     with opened(settings.store_url, write=True) as connection:
@@ -93,6 +99,35 @@ def retry(settings: Settings, ids: tuple[str, ...], everything: bool, domain: st
             ids = tuple(str(each.id) for each in waiting if not each.leased)
         tried = sum(operator.retry(connection, each) for each in ids)
     click.echo(f"{counted(tried, 'recipient')} will be tried now.")
+
+
+@queue.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@pass_settings
+def hold(settings: Settings, ids: tuple[str, ...]) -> None:
+    """Keep messages in the queue until they are released or deleted.
+
+    An ID is a queue id, or the number of one recipient. What is being delivered at this moment may still arrive.
+    Held mail is never given up, and its sender gets no warning of a delay.
+    """
+    with opened(settings.store_url, write=True) as connection:
+        held = sum(operator.hold(connection, each) for each in ids)
+    click.echo(f"{counted(held, 'recipient')} held.")
+
+
+@queue.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@pass_settings
+def release(settings: Settings, ids: tuple[str, ...]) -> None:
+    """Send messages now that are held. An ID is a queue id, or the number of one recipient.
+
+    What is held because its account is disabled is sent all the same; without this it waits until the account is enabled.
+    What an operator held goes on as if it had not been, so it is held again if its account is disabled by now.
+    Mail older than [relay] give_up is tried once.
+    """
+    with opened(settings.store_url, write=True) as connection:
+        released = sum(operator.release(connection, each) for each in ids)
+    click.echo(f"{counted(released, 'recipient')} released.")
 
 
 @queue.command()
@@ -116,12 +151,18 @@ def _line(recipient: ListedRecipient) -> dict[str, object]:
         "message": recipient.message_id,
         "account": recipient.account_id,
         "recipient": recipient.address,
-        "state": "active" if recipient.leased else recipient.state,
+        "state": _state(recipient),
         "age": age(recipient.age),
         "attempts": recipient.attempts,
         "next": age(max(0.0, recipient.next_in)) if recipient.next_in is not None else None,
         "last_reply": _reply(recipient.code, recipient.enhanced, recipient.text),
     }
+
+
+def _state(recipient: ListedRecipient) -> str:
+    if recipient.state == State.HELD:
+        return f"held ({recipient.hold})" if recipient.hold else "held"
+    return "active" if recipient.leased else recipient.state
 
 
 def _reply(code: int, enhanced: str, text: str) -> str:

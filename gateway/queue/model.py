@@ -23,6 +23,15 @@ class State(StrEnum):
     DELETED = "deleted"
 
 
+class Hold(StrEnum):
+    """Why a recipient is held; an enabled account or an operator ends that."""
+
+    NONE = ""
+    ACCOUNT = "account"  # its sender's account is disabled
+    OPERATOR = "operator"
+    RELEASED = "released"  # not held any more: an operator has let it go although the account is disabled
+
+
 class Result(StrEnum):
     """What one attempt came to."""
 
@@ -99,6 +108,7 @@ class Recipient:
     orcpt: str
     attempts: int  # finished ones
     delay_warned: bool
+    released: bool = False  # goes even when its sender's account is disabled
 
 
 @dataclass(frozen=True, slots=True)

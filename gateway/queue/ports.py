@@ -1,6 +1,6 @@
 """What the queue needs from the outside, and the errors each may raise."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
 
 from gateway.queue.model import BodyRef, NewMessage, Outcome, QueueCounts, QueuedMessage, Recipient, Record, Spooled
@@ -74,6 +74,7 @@ class Outbox(Protocol):
 
         Returns spooled bodies of messages that nobody waits for any more: the caller removes them. An outcome of a
         recipient that is not leased to us any more changes nothing; when all of them are such, no report is queued.
+        One that an operator has held meanwhile stays held instead of being tried again.
         """
         ...
 
@@ -82,7 +83,22 @@ class Outbox(Protocol):
         ...
 
     def still_ours(self, recipients: Sequence[Recipient]) -> Awaitable[list[Recipient]]:
-        """Those that are leased to us now: asked before MAIL and before the final dot (DESIGN.md section 8)."""
+        """Those that are leased to us now, and not held: asked before MAIL and before the final dot (DESIGN.md section 8)."""
+        ...
+
+    def hold_back(self, recipients: Sequence[Recipient]) -> Awaitable[int]:
+        """End the leases of these: their sender's account is disabled, so they are held. How many were still ours.
+
+        What an operator has held meanwhile stays the operator's.
+        """
+        ...
+
+    def held_accounts(self) -> Awaitable[set[str]]:
+        """The accounts whose mail is held because they were disabled."""
+        ...
+
+    def let_go(self, account_id: str, limit: int) -> Awaitable[int]:
+        """Make due at most `limit` recipients that were held because this account was disabled; how many."""
         ...
 
     def next_due(self) -> Awaitable[float | None]:
@@ -90,6 +106,14 @@ class Outbox(Protocol):
         ...
 
     def counts(self) -> Awaitable[QueueCounts]: ...
+
+
+class SenderStatus(Protocol):
+    """Whether accounts may still send, as the product's login table says now."""
+
+    def disabled(self, account_ids: Collection[str]) -> Awaitable[set[str]]:
+        """Those that are disabled or deleted, for sure. Raises Unavailable when the table cannot be read."""
+        ...
 
 
 class Relay(Protocol):

@@ -7,10 +7,14 @@ is room. So memory does not grow with the queue, and a full disk queue never slo
 Postfix's active queue, qmgr_active.c). Whatever the relay says is recorded before anything else is done with
 it; when the store cannot take it, it is kept and offered again, and meanwhile nothing new is taken. An
 outcome that dies with us is the one way in which we send twice.
+
+What is read from the store has waited, so its sender is asked about first (`gateway.queue.senders`): mail of an account
+that has been disabled meanwhile is held. A straight hand-over was asked about just before its 250.
 """
 
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
@@ -32,6 +36,9 @@ from gateway.queue.model import (
 from gateway.queue.ports import Bodies, Outbox, Relay
 from gateway.queue.reports import Reporter
 from gateway.queue.schedule import Schedule
+from gateway.queue.senders import Senders
+
+T = TypeVar("T")
 
 WINDOW_MESSAGES = 500
 MOST_AT_ONCE = 100  # messages in one look for due mail
@@ -46,12 +53,21 @@ class Runner:
     """The queue's engine. `clock` is an IReactorTime; `schedule` may be replaced at any time (reload)."""
 
     def __init__(
-        self, outbox: Outbox, bodies: Bodies, relay: Relay, reporter: Reporter, schedule: Schedule, clock: Any, metrics: Metrics
+        self,
+        outbox: Outbox,
+        bodies: Bodies,
+        relay: Relay,
+        senders: Senders,
+        reporter: Reporter,
+        schedule: Schedule,
+        clock: Any,
+        metrics: Metrics,
     ) -> None:
         self.relay = relay
         self.schedule = schedule
         self._outbox = outbox
         self._bodies = bodies
+        self._senders = senders
         self._reporter = reporter
         self._clock = clock
         self._metrics = metrics
@@ -136,10 +152,9 @@ class Runner:
         try:
             room = min(MOST_AT_ONCE, WINDOW_MESSAGES - self._messages, self.relay.capacity())
             taken = await self._take(room) if self._has_room(0) else []
-            for message in taken:
-                self._enter(_in_memory(message))
-                self._spawn(self._deliver(message, _in_memory(message)))
-            again = 0.0 if len(taken) == room > 1 else POLL
+            going = await self._begin(taken)
+            full = len(taken) == room > 0
+            again = 0.0 if full and (room > 1 or not going) else POLL  # a hop that rests is asked by one that goes
         except Unavailable as away:
             maillog.store_unavailable("reading the queue", str(away))
         finally:
@@ -157,6 +172,28 @@ class Runner:
         self._overdue_at = now + OVERDUE_EVERY
         warn_after = self.schedule.delay_warning or self.schedule.give_up
         return await self._outbox.overdue(MOST_AT_ONCE, warn_after=warn_after, give_up=self.schedule.give_up)
+
+    async def _begin(self, taken: Sequence[QueuedMessage]) -> int:
+        """Send what was taken on its way, but for what a disabled account has sent; how many messages go."""
+        for message in taken:
+            self._enter(_in_memory(message))
+        disabled = await self._senders.disabled(message.account_id for message in taken)
+        going = 0
+        for message in taken:
+            held = _to_be_held(message, disabled)
+            going += len(held) < len(message.recipients)
+            if held:
+                self._spawn(self._hold_back(message, held))
+            rest = tuple(one for one in message.recipients if one not in held)
+            self._spawn(self._deliver(replace(message, recipients=rest), _in_memory(message)))
+        return going
+
+    async def _hold_back(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> None:
+        try:
+            held = await self._insist("holding mail back", lambda: self._outbox.hold_back(recipients))
+        except Unavailable:
+            return  # we stop: the next life frees the lease, and asks again
+        maillog.held_back(message.id, message.account_id, held)
 
     # Delivering
 
@@ -207,22 +244,28 @@ class Runner:
         return Record(outcome, State.QUEUED, pause, self.schedule.delay_due(age, warned))
 
     async def _write_down(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[Spooled]:
-        """Record outcomes and queue their reports; again and again while the store does not take them.
-
-        Returns the bodies that are not needed any more. Raises Unavailable only when we stop.
-        """
+        """Record outcomes and queue their reports; the bodies that are not needed any more. Raises Unavailable: we stop."""
         reports: list[NewMessage] | None = None  # written once: a large one is a file, and there may be many tries
+
+        async def write() -> list[Spooled]:
+            nonlocal reports
+            reports = await self._reports(message, age, records) if reports is None else reports
+            return await self._outbox.record(records, reports)
+
+        return await self._insist("recording a delivery", write)
+
+    async def _insist(self, doing: str, write: Callable[[], Awaitable[T]]) -> T:
+        """Do it again and again while the store does not take it. Raises Unavailable only when we stop."""
         while True:
             try:
-                reports = await self._reports(message, age, records) if reports is None else reports
-                bodies = await self._outbox.record(records, reports)
+                written = await write()
                 self._store_refuses = False
-                return bodies
+                return written
             except Unavailable as away:
                 if self._stopping:
                     raise
                 if not self._store_refuses:
-                    maillog.store_unavailable("recording a delivery", str(away))
+                    maillog.store_unavailable(doing, str(away))
                 self._store_refuses = True
                 await self._pause(STORE_PAUSE)
 
@@ -262,6 +305,12 @@ async def _reported(work: Coroutine[Any, Any, None]) -> None:
         await work
     except Exception as error:
         maillog.bug("delivering", error)
+
+
+def _to_be_held(message: QueuedMessage, disabled: Collection[str]) -> list[Recipient]:
+    if message.account_id not in disabled:
+        return []
+    return [recipient for recipient in message.recipients if not recipient.released]
 
 
 def _in_memory(message: NewMessage | QueuedMessage) -> int:

@@ -1,4 +1,4 @@
-"""The product's login table, read live. Implements `gateway.accounts.ports.Directory`.
+"""The product's login table, read live. Implements `gateway.accounts.ports.Directory`, `gateway.queue.ports.SenderStatus`.
 
 Theory of operation. A few threads, each with a connection, run queries; a query is for all the logins that wait when it
 starts. So a call never shares one that began before it (promise 1), at low load each goes out at once, and at high load
@@ -6,7 +6,7 @@ one round trip serves many. A query that hangs holds one thread and nobody else:
 PATIENCE seconds. A connection that died since its last use (the server was restarted) is replaced within the call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -26,11 +26,12 @@ from gateway.store.engine import accounts_engine
 from gateway.store.failures import translated
 from gateway.store.login_table import as_text, can_be_login, foreign_table
 from gateway.store.lookup import NOBODY, Found, Lookup, only
+from gateway.store.standing import Standing
 
 T = TypeVar("T")
 
 THREADS = 4
-MAX_LOGINS = 100  # in one query
+MAX_LOGINS = 100  # in one query; ids, too
 PROMPT = 1.0  # seconds: who fails later than this gets no second try
 PATIENCE = 10.0  # seconds: the drivers' own limits are 5 to connect and 5 to answer
 
@@ -45,9 +46,11 @@ class SqlDirectory:
         self._reactor = reactor
         self._metrics = metrics
         self._clock = clock
+        self.case_sensitive = accounts.case_sensitive
         self._engine = accounts_engine(accounts.url.get_secret_value(), connections=THREADS)
         self._lookup = Lookup(accounts, self._engine.dialect.name)
         self._table = self._lookup.table
+        self._standing = Standing(self._table)
         # NullType: a typed parameter would be cast to text, which PostgreSQL does not compare with an integer id
         account_id = bindparam("account_id", type_=NullType())
         source = foreign_table(aliases, [column("account_id"), column("address")]) if aliases else None
@@ -88,12 +91,27 @@ class SqlDirectory:
         if query is None:
             return frozenset()
         rows = await self._ask(lambda connection: connection.execute(query, {"account_id": account_id}).scalars().all())
-        return frozenset(key for key in map(_address_key, rows) if key)
+        return frozenset(key for key in (_address_key(row, self.case_sensitive) for row in rows) if key)
+
+    async def disabled(self, account_ids: Collection[str]) -> set[str]:
+        """See SenderStatus."""
+        ids = sorted(account_ids)
+        found: set[str] = set()
+        for start in range(0, len(ids), MAX_LOGINS):
+            found |= await self._ask(self._question(ids[start : start + MAX_LOGINS]))
+        return found
+
+    def _question(self, ids: Sequence[str]) -> Callable[[Connection], set[str]]:
+        return lambda connection: self._standing.disabled(connection, ids)
 
     async def sample(self, most: int) -> list[str]:
         """At most `most` stored hashes, for the scheme and cost that are usual in the table. Raises Unavailable."""
-        rows = await self._ask(lambda connection: connection.execute(self._table.sample, {"most": most}).scalars().all())
-        return [stored for stored in map(as_text, rows) if stored]
+        queries = (self._table.sample, self._table.newest)  # old rows may have another kind of hash than new ones
+
+        def read(connection: Connection) -> list[str]:
+            return [as_text(row) for query in queries for row in connection.execute(query, {"most": most // 2}).scalars()]
+
+        return [stored for stored in await self._ask(read) if stored]
 
     async def reachable(self) -> None:
         """Whether a sign-in could be decided now: the look-up itself, for nobody. Raises Unavailable."""
@@ -173,8 +191,9 @@ def _own(failure: Failure) -> Exception | Failure:
     return Unavailable(*error.args) if isinstance(error, Unavailable) else failure
 
 
-def _address_key(text: object) -> str:
+def _address_key(text: object, case_sensitive: bool) -> str:
     try:
-        return address.parse(as_text(text)).key
+        alias = address.parse(as_text(text))
+        return alias.exact_key if case_sensitive else alias.key
     except address.AddressError:
         return ""

@@ -1,4 +1,4 @@
-"""What operators ask of the queue and do to it: list, show, retry, delete.
+"""What operators ask of the queue and do to it: list, show, retry, hold, release, delete.
 
 Each is one short transaction on a connection from `gateway.store.engine.opened`, safe beside a running server: what it
 works on is leased, and its outcome changes nothing once the lease is gone.
@@ -7,10 +7,10 @@ works on is leased, and its outcome changes nothing once the lease is gone.
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select, update
 
 from gateway.errors import NotFound
-from gateway.queue.model import Spooled, State
+from gateway.queue.model import Hold, Spooled, State
 from gateway.store.clock import now
 from gateway.store.outbox import drop_bodies
 from gateway.store.schema import attempt, message, recipient
@@ -35,6 +35,7 @@ class ListedRecipient:
     enhanced: str
     text: str
     hop: str
+    hold: str  # why it is held, or once was: see gateway.queue.model.Hold
     size: int
 
 
@@ -77,10 +78,24 @@ class Deletion:
 _AGE = now() - message.c.accepted
 _SIZE = message.c.body_size + func.length(message.c.header)
 _WAITING = recipient.c.finished.is_(None)
+_HELD = recipient.c.state == State.HELD.value
 
 
 def _listing() -> Select[Any]:
-    columns = ("id", "message_id", "address", "field", "state", "process", "attempts", "code", "enhanced", "text", "hop")
+    columns = (
+        "id",
+        "message_id",
+        "address",
+        "field",
+        "state",
+        "process",
+        "attempts",
+        "code",
+        "enhanced",
+        "text",
+        "hop",
+        "hold",
+    )
     return select(
         *(recipient.c[name] for name in columns),
         message.c.account_id,
@@ -114,28 +129,57 @@ def list_recipients(
     return [_listed(row) for row in connection.execute(query)]
 
 
-def show(connection: Connection, message_id: str) -> ShownMessage:
-    """Raises NotFound."""
+def show(connection: Connection, id_: str) -> ShownMessage:
+    """The message with this queue id, or with the recipient of this number. Raises NotFound."""
     columns = ("id", "account_id", "sender", "envid", "ret", "header")
     query = select(*(message.c[name] for name in columns), _AGE.label("age"), _SIZE.label("size"))
-    row = connection.execute(query.where(message.c.id == message_id)).one_or_none()
+    row = None
+    for named in _named(id_):
+        ids = select(recipient.c.message_id).where(named)
+        row = row or connection.execute(query.where(message.c.id.in_(ids))).one_or_none()
     if row is None:
-        raise NotFound(f"no message {message_id} in the queue or its log")
-    recipients = connection.execute(_listing().where(message.c.id == message_id).order_by(recipient.c.position))
+        raise NotFound(f"no message or recipient {id_} in the queue or its log")
+    recipients = connection.execute(_listing().where(message.c.id == row.id).order_by(recipient.c.position))
     return ShownMessage(
         **row._mapping,
         recipients=tuple(_listed(r) for r in recipients),
-        attempts=tuple(_attempts(connection, message_id)),
+        attempts=tuple(_attempts(connection, row.id)),
     )
 
 
 def retry(connection: Connection, id_: str) -> int:
     """Make a message (by queue id) or one recipient (by number) due now; how many recipients will be tried.
 
-    Held ones count; what is being delivered at this moment is left alone. Raises NotFound.
+    What is being delivered at this moment is left alone, what is held stays held. Raises NotFound, when all are held, too.
     """
-    change = update(recipient).where(_chosen(connection, id_), _WAITING, recipient.c.process.is_(None))
-    return connection.execute(change.values(state=State.QUEUED.value, next_attempt=now())).rowcount
+    chosen = _chosen(connection, id_)
+    tried = update(recipient).where(chosen, _WAITING, ~_HELD, recipient.c.process.is_(None)).values(next_attempt=now())
+    count = connection.execute(tried).rowcount
+    if not count and connection.execute(select(recipient.c.id).where(chosen, _WAITING, _HELD)).first():
+        raise NotFound(f"{id_} is held; `smtp-gateway queue release` lets it go")
+    return count
+
+
+def hold(connection: Connection, id_: str) -> int:
+    """Hold a message (by queue id) or one recipient (by number) until it is released; how many recipients are held now.
+
+    One that is being delivered keeps its lease: when it arrives it has arrived, else it is held. Raises NotFound.
+    """
+    change = update(recipient).where(_chosen(connection, id_), _WAITING)
+    return connection.execute(change.values(state=State.HELD.value, hold=Hold.OPERATOR.value)).rowcount
+
+
+def release(connection: Connection, id_: str) -> int:
+    """Make held recipients of a message (by queue id), or one (by number), due now; how many. Raises NotFound.
+
+    What was held because its account is disabled goes although it is; what an operator held goes if its account is enabled.
+    """
+    change = update(recipient).where(_chosen(connection, id_), _WAITING, _HELD)
+    decided = case((recipient.c.hold == Hold.ACCOUNT.value, Hold.RELEASED.value), else_=Hold.NONE.value)
+    count = connection.execute(change.values(state=State.QUEUED.value, hold=decided, next_attempt=now())).rowcount
+    if not count:
+        raise NotFound(f"nothing of {id_} is held")
+    return count
 
 
 def delete(connection: Connection, id_: str) -> Deletion:
@@ -155,16 +199,21 @@ def delete(connection: Connection, id_: str) -> Deletion:
 
 def _chosen(connection: Connection, id_: str) -> ColumnElement[bool]:
     """The recipients that `id_` names. Raises NotFound when none of them waits."""
-    chosen = [recipient.c.message_id == id_]
-    if id_.isascii() and id_.isdigit() and len(id_) < 16:  # a queue id has 16 characters
-        chosen.append(recipient.c.id == int(id_))
-    for condition in chosen:
+    for condition in _named(id_):
         waiting = connection.execute(select(_WAITING.label("waits")).where(condition)).scalars().all()
         if any(waiting):
             return condition
         if waiting:
             raise NotFound(f"nobody waits for {id_} any more; `smtp-gateway queue show` says what became of it")
     raise NotFound(f"no message or recipient {id_} in the queue")
+
+
+def _named(id_: str) -> list[ColumnElement[bool]]:
+    """The recipients that `id_` can mean, the likeliest first: a queue id in either case, or a recipient's number."""
+    named = [recipient.c.message_id == id_.upper()]
+    if id_.isascii() and id_.isdigit() and len(id_) < 16:  # a queue id has 16 characters
+        named.append(recipient.c.id == int(id_))
+    return named
 
 
 def _listed(row: Row[Any]) -> ListedRecipient:

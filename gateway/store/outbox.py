@@ -7,7 +7,23 @@ its WHERE, so an outcome that comes after the lease is gone (deleted by an opera
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, func, insert, not_, or_, select, true, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
 from twisted.internet.defer import Deferred
 
 from gateway import address, maillog
@@ -15,6 +31,7 @@ from gateway.queue.model import (
     BodyRef,
     Envelope,
     Field,
+    Hold,
     Inline,
     NewMessage,
     NewRecipient,
@@ -62,7 +79,9 @@ _LEASE = (
 _MESSAGES = select(message, (now() - message.c.accepted).label("age")).where(
     message.c.id.in_(bindparam("messages", expanding=True))
 )
-_OURS = and_(recipient.c.id == bindparam("b_id"), recipient.c.process == bindparam("us"), queued)
+_HELD = recipient.c.state == State.HELD.value
+# Held or not: an operator may hold what is under way, and must hear when it arrived all the same
+_OURS = and_(recipient.c.id == bindparam("b_id"), recipient.c.process == bindparam("us"))
 _SETTLE = (
     update(recipient)
     .where(_OURS)
@@ -78,7 +97,9 @@ _SETTLE = (
     )
     .returning(recipient.c.message_id)
 )
-_AGAIN = _SETTLE.values(next_attempt=now() + bindparam("delay"))
+_AGAIN = _SETTLE.values(
+    next_attempt=now() + bindparam("delay"), state=case((_HELD, State.HELD.value), else_=bindparam("b_state"))
+)
 _DONE = _SETTLE.values(finished=now())
 _ATTEMPT = insert(attempt).values(at=now())
 _RELEASE = (
@@ -89,6 +110,25 @@ _RELEASE = (
 _STILL_OURS = select(recipient.c.id).where(
     recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"), queued
 )
+_HOLD_BACK = (
+    update(recipient)
+    .where(_OURS)
+    .values(process=None, state=State.HELD.value, hold=case((_HELD, recipient.c.hold), else_=Hold.ACCOUNT.value))
+)
+_HELD_BACK = and_(recipient.c.finished.is_(None), _HELD, recipient.c.hold == Hold.ACCOUNT.value)
+_HELD_ACCOUNTS = select(message.c.account_id).distinct().join_from(recipient, message).where(_HELD_BACK)
+_LET_GO = (
+    update(recipient)
+    .where(
+        recipient.c.id.in_(
+            select(recipient.c.id)
+            .join(message)
+            .where(_HELD_BACK, message.c.account_id == bindparam("account"))
+            .limit(bindparam("most"))
+        )
+    )
+    .values(state=State.QUEUED.value, hold=Hold.NONE.value, next_attempt=now())
+)
 _NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
 _FREE = recipient.c.process.is_(None)
 _COUNTS = (
@@ -96,7 +136,7 @@ _COUNTS = (
         func.count().filter(queued, _FREE, recipient.c.attempts == 0).label("queued"),
         func.count().filter(queued, _FREE, recipient.c.attempts > 0).label("deferred"),
         func.count().filter(queued, recipient.c.process.is_not(None)).label("active"),
-        func.count().filter(recipient.c.state == State.HELD.value).label("held"),
+        func.count().filter(_HELD).label("held"),
         func.coalesce(now() - func.min(message.c.accepted).filter(queued), 0.0).label("oldest"),
     )
     .select_from(recipient.join(message))
@@ -179,6 +219,17 @@ class SqlOutbox:
 
         return self._database.read(look)
 
+    def hold_back(self, recipients: Sequence[Recipient]) -> Deferred[int]:
+        rows = [{"b_id": r.id, "us": self._process} for r in recipients]
+        return self._database.write(lambda connection: sum(connection.execute(_HOLD_BACK, row).rowcount for row in rows))
+
+    def held_accounts(self) -> Deferred[set[str]]:
+        return self._database.read(lambda connection: set(connection.execute(_HELD_ACCOUNTS).scalars()))
+
+    def let_go(self, account_id: str, limit: int) -> Deferred[int]:
+        values = {"account": account_id, "most": limit}
+        return self._database.write(lambda connection: connection.execute(_LET_GO, values).rowcount)
+
     def next_due(self) -> Deferred[float | None]:
         return self._database.read(lambda connection: connection.execute(_NEXT_DUE).scalar())
 
@@ -237,6 +288,7 @@ def _new_row(message_id: str, position: int, new: NewRecipient, us: int | None) 
         "enhanced": "",
         "text": "",
         "hop": "",
+        "hold": Hold.NONE.value,
     }
 
 
@@ -271,7 +323,8 @@ def _queued(row: Row[Any], recipients: Iterable[Row[Any]]) -> QueuedMessage:
 
 
 def _recipient(row: Row[Any]) -> Recipient:
-    return Recipient(row.id, row.address, Field(row.field), row.notify, row.orcpt, row.attempts, row.delay_warned)
+    released = row.hold == Hold.RELEASED
+    return Recipient(row.id, row.address, Field(row.field), row.notify, row.orcpt, row.attempts, row.delay_warned, released)
 
 
 def _record(connection: Connection, us: int, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:

@@ -18,7 +18,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-HEAD = "0002"  # the migration that this code needs
+HEAD = "0003"  # the migration that this code needs
 
 metadata = MetaData()
 
@@ -83,6 +83,7 @@ recipient = Table(
     Column("text", Text, nullable=False),
     Column("hop", Text, nullable=False),
     Column("finished", Double),
+    Column("hold", Text, nullable=False, server_default=""),  # why it is held: gateway.queue.model.Hold
     sqlite_autoincrement=True,  # a late outcome must never meet another recipient under its id
 )
 # Written out, not bound: SQLite takes a partial index only when it can prove the condition before values are bound.

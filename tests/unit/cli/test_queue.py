@@ -184,7 +184,7 @@ def test_one_unknown_id_undoes_all(filled: Run) -> None:
     assert listed(filled) == ["one", "three", "four"]
 
 
-@pytest.mark.parametrize("verb", ["show", "retry", "delete"])
+@pytest.mark.parametrize("verb", ["show", "retry", "hold", "release", "delete"])
 def test_not_found(filled: Run, verb: str) -> None:
     result = filled("queue", verb, "DDDDDDDDDDDDDDDD")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -195,4 +195,45 @@ def test_no_store(folder: Path, run: Run) -> None:
     (folder / "var/gateway.db").unlink()
     result = run("queue", "list")
     assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+def states(run: Run) -> dict[str, tuple[str, str]]:
+    rows = json.loads(run("queue", "list", "--json").stdout)
+    return {row["address"].partition("@")[0]: (row["state"], row["hold"]) for row in rows}
+
+
+def test_hold_and_release(filled: Run) -> None:
+    result = filled("queue", "hold", A, "3")
+    assert (result.exit_code, result.stdout) == (0, "2 recipients held.\n")
+    assert states(filled) == {"one": ("held", "operator"), "three": ("held", "operator"), "four": ("held", "")}
+    assert "held (operator)" in filled("queue", "show", A).stdout
+    assert filled("queue", "retry", "--all").stdout == "0 recipients will be tried now.\n"
+    result = filled("queue", "release", A, B)
+    assert (result.exit_code, result.stdout) == (0, "3 recipients released.\n")
+    assert states(filled) == {"one": ("queued", ""), "three": ("queued", ""), "four": ("queued", "")}
+    first = json.loads(filled("queue", "list", "--json").stdout)[0]
+    assert first["next_in"] <= 0
+
+
+def test_release_of_what_its_account_holds_is_an_operator_s_decision(folder: Path, run: Run) -> None:
+    put(folder, A, 60, {"address": "one@example.net", "state": "held", "hold": "account"})
+    assert "held (account)" in run("queue", "list").stdout
+    assert run("queue", "release", "1").exit_code == 0
+    assert states(run) == {"one": ("queued", "released")}
+
+
+def test_hold_of_what_its_account_holds_is_the_operator_s_from_then_on(folder: Path, run: Run) -> None:
+    put(folder, A, 60, {"address": "one@example.net", "state": "held", "hold": "account"})
+    assert run("queue", "hold", A).exit_code == 0
+    assert states(run) == {"one": ("held", "operator")}
+
+
+@pytest.mark.parametrize(
+    ("verb", "id_", "said"), [("release", A, "nothing of"), ("retry", "4", "is held"), ("hold", "2", "nobody waits")]
+)
+def test_what_cannot_be_done_is_one_line(filled: Run, verb: str, id_: str, said: str) -> None:
+    result = filled("queue", verb, id_)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
