@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= gateway.toml
 PYTEST_ARGS ?=
+ROUNDS ?= 50
 UV ?= uv
 UV_COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --custom-compile-command "make requirements"
 
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # Folders as well, so that a module deleted counts as a change.
 SOURCES := $(shell find gateway twisted -name __pycache__ -prune -o \( -name '*.py' -o -type d \) -print) setup.cfg pyproject.toml $(wildcard README.md)
 
-.PHONY: run test lint format requirements clean
+.PHONY: run test soak lint format requirements clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/package.done
@@ -22,6 +23,10 @@ run: $(VENV)/package.done
 # Unit tests import the checkout; the processes that acceptance tests start run the wheel, from another directory.
 test: $(VENV)/dev.done $(VENV)/package.done
 	@$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
+
+# The long form of the kill loop: rounds of kill -9 under load, each with every accepted message accounted for.
+soak: $(VENV)/dev.done $(VENV)/package.done
+	@GATEWAY_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/acceptance/test_crash.py $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.done
 	@$(BIN)/ruff check
