@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # Folders as well, so that a module deleted counts as a change.
 SOURCES := $(shell find gateway twisted -name __pycache__ -prune -o \( -name '*.py' -o -type d \) -print) setup.cfg pyproject.toml $(wildcard README.md)
 
-.PHONY: run test soak lint format requirements clean
+.PHONY: run test soak bench-signin lint format requirements clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/package.done
@@ -27,6 +27,10 @@ test: $(VENV)/dev.done $(VENV)/package.done
 # The long form of the kill loop: rounds of kill -9 under load, each with every accepted message accounted for.
 soak: $(VENV)/dev.done $(VENV)/package.done
 	@GATEWAY_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/acceptance/test_crash.py $(PYTEST_ARGS)
+
+# Sign-ins a second, and their wait while others guess; takes a minute and a half. See benchmarks/README.md.
+bench-signin: $(VENV)/dev.done $(VENV)/package.done
+	@$(BIN)/python -m benchmarks.signin
 
 lint: $(VENV)/dev.done
 	@$(BIN)/ruff check

@@ -42,9 +42,8 @@ class Authenticator:
         """The account behind `credentials`. Raises Refused with WRONG_LOGIN, AUTH_UNAVAILABLE or `reply.locked`."""
         began = self._clock.seconds()
         verdict = await self._judge.decide(credentials, place)
-        if verdict.result.denied:
-            soonest = began + max(self.delay, self._hasher.slowest)
-            await pause(self._clock, soonest - self._clock.seconds())
+        if least := self._least(verdict):
+            await pause(self._clock, began + least - self._clock.seconds())
         self._count(verdict, credentials.mechanism, place.network, self._clock.seconds() - began)
         if verdict.account is None:
             raise Refused(reply_for(verdict))
@@ -63,6 +62,12 @@ class Authenticator:
         except Unavailable as away:
             maillog.accounts_unavailable(account.id, str(away))
             raise Refused(reply.SERVICE_ERROR) from away
+
+    def _least(self, verdict: Verdict) -> float:
+        """Seconds before which the answer must not leave. Who is locked out waits as well, or would only ask more often."""
+        if verdict.result.denied:
+            return max(self.delay, self._hasher.slowest)
+        return self.delay if verdict.result is Result.LOCKED else 0.0
 
     def _count(self, verdict: Verdict, mechanism: str, network: str, seconds: float) -> None:
         result = verdict.result.value

@@ -294,3 +294,17 @@ class TestOpenSession(Harness):
     def test_table_away(self) -> None:
         self.table.away = True
         assert self.refused(self.check()) == reply.SERVICE_ERROR
+
+
+class TestLockedOut(Harness):
+    rules = Lockout(failures=1)
+
+    def test_who_is_locked_out_is_not_told_so_before_the_delay(self) -> None:
+        self.denied("ann@example.com", b"wrong", "wrong")
+        waiting = self.begin("ann@example.com", b"secret")
+        self.clock.advance(0.29)
+        assert_pending(waiting)
+        self.clock.advance(0.01)
+        assert self.refused(waiting).code == 454
+        assert self.hashes == 1
+        assert self.counted() == {"wrong": 1, "locked": 1}
