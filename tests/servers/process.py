@@ -62,9 +62,12 @@ class ServerProcess:
         """As kill -9 and the out-of-memory killer do, with the processes that it started."""
         if self._process is not None:
             self.freeze()  # so that it starts no more of them meanwhile
-            for pid in [*_children(self._process.pid), self._process.pid]:
+            children = _children(self._process.pid)
+            for pid in [*children, self._process.pid]:
                 _signal(pid, signal.SIGKILL)
             self._process.wait(PATIENCE)
+            # PostgreSQL does not start again while one of them still has its shared memory
+            until(lambda: not any(map(_runs, children)), lambda: f"{self._name}: its processes do not end", PATIENCE)
             self._process = None
 
     def freeze(self) -> None:
@@ -95,6 +98,14 @@ class ServerProcess:
 
     def _tail(self) -> str:
         return (self.folder / "log").read_text("utf-8", "replace")[-2000:]
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process has not ended yet; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _as_user(command: tuple[str | Path, ...] | list[str]) -> list[str]:
