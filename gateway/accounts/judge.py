@@ -45,21 +45,27 @@ class Judge:
         sheet = await self._book.look(attempt)
         if sheet.locked is not None:
             return Verdict(Result.LOCKED, row, locked=sheet.locked)
-        recall = self._memo.recall(attempt.subject, row.stored if row else "", credentials.password)
+        recall = self._recall(credentials, row, attempt)
         if recall is None:
             return await self._ask(credentials, row, attempt, sheet)
-        if recall is not Recall.RIGHT or row is None:
-            return Verdict(Result.STALE if recall is Recall.STALE else Result.REPEATED, row, from_memo=True)
-        verdict = await settle(row, self._directory, ceiling=self.ceiling, from_memo=True)
-        if verdict.result is Result.OK and sheet.to_be_noted:
-            await self._book.succeed(attempt, None)
-        return verdict
+        return await self._remembered(recall, row, attempt, sheet)
 
     def _attempt(self, credentials: Credentials, place: Place, row: LoginRow | None) -> Attempt:
         subject = subject_of(row, credentials.login, self._directory)
         tag = self._seal.tag(row.stored) if row else ""
         fingerprint = self._seal.fingerprint(subject, credentials.password)
         return Attempt(subject, tag, place.network, place.trust_network, fingerprint)
+
+    def _recall(self, credentials: Credentials, row: LoginRow | None, attempt: Attempt) -> Recall | None:
+        return self._memo.recall(attempt.subject, row.stored if row else "", credentials.password)
+
+    async def _remembered(self, recall: Recall, row: LoginRow | None, attempt: Attempt, sheet: Sheet) -> Verdict:
+        if recall is not Recall.RIGHT or row is None:
+            return Verdict(Result.STALE if recall is Recall.STALE else Result.REPEATED, row, from_memo=True)
+        verdict = await settle(row, self._directory, ceiling=self.ceiling, from_memo=True)
+        if verdict.result is Result.OK and sheet.to_be_noted:
+            await self._book.succeed(attempt, None)
+        return verdict
 
     async def _ask(self, credentials: Credentials, row: LoginRow | None, attempt: Attempt, sheet: Sheet) -> Verdict:
         """What the memo does not know: charge, hash, settle."""
@@ -69,6 +75,10 @@ class Judge:
             charge = await self._book.charge(attempt)
             if charge.locked is not None:
                 return Verdict(Result.LOCKED, row, locked=charge.locked)
+            recall = self._recall(credentials, row, attempt)
+            if recall is not None:  # the same password came twice, and the other's hash was done while this one was charged
+                await self._refund(charge)
+                return await self._remembered(recall, row, attempt, sheet)
         try:
             verdict = await check(
                 credentials, row, self._directory, self._hasher, ceiling=self.ceiling, network=attempt.network

@@ -100,6 +100,17 @@ def test_one_wrong_password_again_and_again_counts_once_and_costs_one_hash(patie
     assert attempt(patient, source=GUESSER).code == 235
 
 
+def test_one_wrong_password_from_forty_connections_at_once_costs_one_hash(patient: GatewayProcess) -> None:
+    wires = [greeted(patient, GUESSER) for _ in range(40)]
+    for wire in wires:
+        wire.send(f"AUTH PLAIN {plain(LOGIN, 'guess')}\r\n".encode())
+    assert {wire.reply().head for wire in wires} == {WRONG}
+    for wire in wires:
+        wire.close()
+    assert patient.hashes == 1
+    assert attempt(patient, source=GUESSER).code == 235
+
+
 def test_a_success_clears_the_sheet_of_its_own_network_only(patient: GatewayProcess) -> None:
     for source, first in ((GUESSER, 0), (STRANGER, 10), (GUESSER, 20)):  # what one was refused costs the other nothing
         assert set(tried(patient, source, guesses(4, first))) == {WRONG}

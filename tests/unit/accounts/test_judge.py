@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from gateway.accounts.decision import Place, Result, Verdict
+from gateway.accounts.lockout import Attempt, Charge
 from gateway.accounts.model import Credentials
 from gateway.config import Lockout
 from gateway.errors import Unavailable
@@ -79,6 +81,24 @@ def test_a_wrong_password_repeated_costs_one_hash_and_counts_once() -> None:
     assert world.results(*["wrong"] * 50) == ["wrong"] + ["repeated"] * 49
     assert world.hasher.hashes == 1
     assert world.results("secret") == ["ok"]
+
+
+@pytest.mark.parametrize(("password", "results"), [("wrong", ["wrong", "repeated"]), ("secret", ["ok", "ok"])])
+def test_the_same_password_hashed_for_another_while_this_one_is_charged(
+    monkeypatch: pytest.MonkeyPatch, password: str, results: list[str]
+) -> None:
+    world = World()
+    book, charge, others = world.parts.book, world.parts.book.charge, list[str]()
+
+    async def meanwhile(attempt: Attempt) -> Charge:
+        monkeypatch.setattr(book, "charge", charge)
+        others.extend(world.results(password))
+        return await charge(attempt)
+
+    monkeypatch.setattr(book, "charge", meanwhile)
+    assert [*world.results(password), *others] == results[::-1]
+    assert world.hasher.hashes == 1
+    assert [row.confirmed for row in book.failures.values()] == [True] * (password == "wrong")
 
 
 def test_an_unknown_login_repeated_costs_one_hash() -> None:
