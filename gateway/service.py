@@ -53,6 +53,8 @@ from gateway.web.site import operators_site
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
 CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
 HELD_EVERY = 15.0  # seconds between two looks whether accounts whose mail is held are enabled again
+LEARN_EVERY = 600.0  # seconds between two looks at the kinds of hashes in the login table
+LEARNING = "sampling the login table's hashes"
 SWEEP_EVERY = 600.0  # seconds
 HISTORY_EVERY = 5.0  # seconds that sign-ins are counted in memory before they are written down
 SWEEP_STEP = 500  # messages in one transaction
@@ -231,6 +233,7 @@ class Gateway(Service):
 
     async def _begin(self) -> None:
         await self._outbox.register()
+        await attempt(LEARNING, self._sign_in.learn_hashes)  # before the first refusal, whose time depends on it
         self._runner.start()
         for port in self._ports:
             port.startReading()
@@ -242,8 +245,8 @@ class Gateway(Service):
         self._upkeep.every(HELD_EVERY, "looking at held mail", self._senders.let_go)
         self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
         self._upkeep.every(HISTORY_EVERY, "writing down sign-ins", self._sign_in.history.flush)
+        self._upkeep.every(LEARN_EVERY, LEARNING, self._sign_in.learn_hashes)
         self._say_started()
-        await attempt("sampling the login table's hashes", self._sign_in.learn_hashes)
 
     def _say_started(self) -> None:
         for what in self._settings.warnings:

@@ -77,7 +77,7 @@ class PlainHasher:
         self.busy = False
         self.slowest = 0.0
 
-    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
+    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str, known: bool = False) -> bool:
         await self.burn(secret, subject=subject, network=network)
         return stored.encode() == b"stored:" + secret
 

@@ -62,7 +62,14 @@ async def find(credentials: Credentials, directory: Directory) -> LoginRow | Non
 
 
 async def check(
-    credentials: Credentials, row: LoginRow | None, directory: Directory, hasher: Hasher, *, ceiling: int, network: str = ""
+    credentials: Credentials,
+    row: LoginRow | None,
+    directory: Directory,
+    hasher: Hasher,
+    *,
+    ceiling: int,
+    network: str = "",
+    known: bool = False,
 ) -> Verdict:
     """Hash the password against `row`; no account's message size goes above `ceiling`, in octets.
 
@@ -73,7 +80,7 @@ async def check(
         return Verdict(Result.UNKNOWN)
     for _ in range(_ROUNDS):
         subject = subject_of(row, credentials.login, directory)
-        if not await hasher.verify(credentials.password, row.stored, subject=subject, network=network):
+        if not await hasher.verify(credentials.password, row.stored, subject=subject, network=network, known=known):
             return Verdict(Result.WRONG, row)
         if not row.may_sign_in:  # at once, since another read would tell it from a wrong password by time
             return Verdict(Result.DISABLED, row)

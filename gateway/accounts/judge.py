@@ -81,7 +81,13 @@ class Judge:
                 return await self._remembered(recall, row, attempt, sheet)
         try:
             verdict = await check(
-                credentials, row, self._directory, self._hasher, ceiling=self.ceiling, network=attempt.network
+                credentials,
+                row,
+                self._directory,
+                self._hasher,
+                ceiling=self.ceiling,
+                network=attempt.network,
+                known=sheet.known,
             )
         except BaseException:
             await self._refund(charge)
@@ -94,12 +100,12 @@ class Judge:
         stored = verdict.row.stored if verdict.row else ""
         if verdict.row is not None:  # it may have moved under the hash, or be another account's by now
             attempt = replace(attempt, subject=account_subject(verdict.row.id), stored_tag=self._seal.tag(stored))
-        if verdict.result in (Result.OK, Result.DISABLED):  # a disabled account's right password is no guess
+        if verdict.result in (Result.OK, Result.DISABLED):
             self._memo.remember(attempt.subject, stored, credentials.password, Recall.RIGHT)
             if verdict.result is Result.OK:
                 await self._book.succeed(attempt, charge)
-            else:
-                await self._refund(charge)
+            elif charge is not None:  # counted like a wrong one, or what is left of the limit would tell that it is right
+                await self._book.fail(charge)
             return verdict
         if verdict.result is Result.UNAVAILABLE:
             await self._refund(charge)

@@ -48,8 +48,10 @@ class Hasher(Protocol):
         """Seconds that the slowest kind of hash in the table takes here."""
         ...
 
-    def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> Awaitable[bool]:
+    def verify(self, secret: bytes, stored: str, *, subject: str, network: str, known: bool = False) -> Awaitable[bool]:
         """Whether `secret` is the password behind `stored`; who asks the same meanwhile shares the hash.
+
+        From a network that the account is `known` from, strangers' floods do not count.
 
         Raises Busy when the queue of hashes is too long; schemes.UnknownScheme when `stored` is of a kind we cannot read.
         """

@@ -1,4 +1,4 @@
-"""Whose turn it is: round robin over networks, first come first served within one."""
+"""Whose turn it is: round robin over networks, first come first served within one; known networks have every other turn."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
@@ -55,3 +55,37 @@ class Turns(Generic[T]):
         if lane:
             self._ring[network] = lane
         return item
+
+
+class TwoRounds(Generic[T]):
+    """Two rounds of turns that alternate: of networks that their account is known from, and of all others.
+
+    So a flood from however many strange networks at most doubles an owner's wait at home.
+    """
+
+    def __init__(self) -> None:
+        self._known: Turns[T] = Turns()
+        self._strange: Turns[T] = Turns()
+        self._strange_next = False
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._strange)
+
+    def ahead(self, network: str, *, known: bool) -> int:
+        """How many items have their turn before one added now; of the other round, one for each of ours and ours itself."""
+        ours, theirs = (self._known, self._strange) if known else (self._strange, self._known)
+        own = ours.ahead(network)
+        return own + min(len(theirs), own + 1)
+
+    def add(self, network: str, item: T, *, known: bool) -> None:
+        (self._known if known else self._strange).add(network, item)
+
+    def discard(self, network: str, item: T) -> None:
+        self._known.discard(network, item)
+        self._strange.discard(network, item)
+
+    def take(self) -> T:
+        """Remove the item whose turn it is. Raises KeyError if none waits."""
+        strange = bool(self._strange) and (self._strange_next or not self._known)
+        self._strange_next = not strange
+        return (self._strange if strange else self._known).take()

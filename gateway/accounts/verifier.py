@@ -31,7 +31,7 @@ from twisted.internet.defer import Deferred
 from gateway.accounts import schemes
 from gateway.accounts.clock import Clock, pause
 from gateway.accounts.ports import Busy
-from gateway.accounts.turns import Turns
+from gateway.accounts.turns import TwoRounds
 from gateway.metrics import Metrics
 
 T = TypeVar("T")
@@ -103,18 +103,18 @@ class Verifier:
         self._places = places
         self._free = threads
         self._jobs: dict[_Question, _Job] = {}  # those that wait and those that run
-        self._turns: Turns[_Job] = Turns()  # those that wait, but for those that come too late to have a place
+        self._turns: TwoRounds[_Job] = TwoRounds()  # those that wait, but for those that come too late to have a place
         self._average = _FIRST_GUESS
-        self._averages: dict[str, float] = {}  # by decoy: the same for each kind and cost of hash
+        self._slow: dict[str, float] = {}  # by decoy, the same for each kind and cost of hash: its slow times
         self._decoys: dict[int, str] = {}  # by Python's hash() of the stored one: no copy of it is kept
 
-    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str) -> bool:
+    async def verify(self, secret: bytes, stored: str, *, subject: str, network: str, known: bool = False) -> bool:
         """Whether `secret` fits; one hash's time either way. Raises Busy, UnknownScheme."""
         if not schemes.usable(stored):
             await self.burn(secret, subject=subject, network=network)
             return False
         self._learn(stored)
-        return await self._ask(_Question(subject, stored, secret), network)
+        return await self._ask(_Question(subject, stored, secret), network, known=known)
 
     async def burn(self, secret: bytes, *, subject: str, network: str) -> None:
         """Spend what a verification of the table's usual kind costs. Raises Busy."""
@@ -127,14 +127,14 @@ class Verifier:
 
     @property
     def slowest(self) -> float:
-        """Seconds that the slowest kind of hash takes here, of those met so far."""
-        return max(self._averages.values(), default=0.0)
+        """Seconds that the slowest kind of hash takes here at worst, of those met lately: a mean would show who exceeds it."""
+        return max(self._slow.values(), default=0.0)
 
-    def estimated_wait(self, network: str) -> float:
-        """Seconds until a hash that `network` asked for now would start."""
+    def estimated_wait(self, network: str, *, known: bool = False) -> float:
+        """Seconds until a hash that `network` asked for now would start; `known`: the account is known from there."""
         if self._free:
             return 0.0
-        return self._average * (self._turns.ahead(network) + 1) / self._threads
+        return self._average * (self._turns.ahead(network, known=known) + 1) / self._threads
 
     def learn(self, sample: Iterable[str]) -> None:
         """Count the scheme and cost of some of the table's stored hashes towards the decoy's, at start."""
@@ -158,7 +158,7 @@ class Verifier:
         usual = Counter(self._decoys.values()).most_common(1)
         return usual[0][0] if usual else DEFAULT_DECOY
 
-    async def _ask(self, question: _Question, network: str) -> bool:
+    async def _ask(self, question: _Question, network: str, *, known: bool = False) -> bool:
         job = self._jobs.setdefault(question, _Job(question))
         answer: Deferred[bool] = Deferred()
         job.askers[answer] = network
@@ -166,15 +166,15 @@ class Verifier:
         deadline.addCallbacks(self._give_up, lambda _: None, (job, answer))
         try:
             if not job.running:
-                self._stand_in_line(job, network)
+                self._stand_in_line(job, network, known)
             return await answer
         finally:
             deadline.cancel()
             self._leave(job, answer, network)
 
-    def _stand_in_line(self, job: _Job, network: str) -> None:
-        if self.estimated_wait(network) <= self.hash_wait and len(self._turns) < self._places:
-            self._turns.add(network, job)
+    def _stand_in_line(self, job: _Job, network: str, known: bool) -> None:
+        if self.estimated_wait(network, known=known) <= self.hash_wait and len(self._turns) < self._places:
+            self._turns.add(network, job, known=known)
         self._fill()
 
     def _give_up(self, _: None, job: _Job, answer: Deferred[bool]) -> None:
@@ -221,9 +221,9 @@ class Verifier:
         self._average += _WEIGHT * (seconds - self._average)
         with contextlib.suppress(schemes.UnknownScheme):
             kind = schemes.decoy(stored)
-            if kind in self._averages or len(self._averages) < _KINDS:
-                before = self._averages.setdefault(kind, seconds)
-                self._averages[kind] = before + _WEIGHT * (seconds - before)
+            if kind in self._slow or len(self._slow) < _KINDS:
+                before = self._slow.setdefault(kind, seconds)
+                self._slow[kind] = max(seconds, before + _WEIGHT * (seconds - before))
         self._metrics.password_hash_seconds.labels(schemes.scheme(stored)).observe(seconds)
 
 

@@ -40,6 +40,7 @@ SIGN_IN_WAIT = 600.0  # a session that nobody has signed in to ends then, whatev
 SLOWEST = 4096  # octets a second: with ten minutes on top, a message may take no longer than that
 TURN = 25  # events that one session may have answered before others have their turn
 LINGER = 20.0  # for the peer to take our last words before the connection is cut
+LINGER_AT_STOP = 3.0
 
 _SLOW_EVENTS = (events.Authenticate, events.MailFrom, events.BodyEnd)  # before each, what is ready to be said is written
 
@@ -331,7 +332,7 @@ class SubmissionProtocol(Protocol):
             self._listen_again()  # for the peer's half of closing TLS
             self._tcp().unregisterProducer()
             self._tcp().loseConnection()
-            self._deadline.within(LINGER)
+            self._deadline.within(LINGER if not self._edge.draining else LINGER_AT_STOP)
 
     def _tcp(self) -> Any:
         return cast(ITCPTransport, self.transport)

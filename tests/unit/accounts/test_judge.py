@@ -175,11 +175,16 @@ def test_what_could_not_be_judged_is_refunded() -> None:
     assert world.results("secret") == ["ok"]
 
 
-def test_the_right_password_of_a_disabled_account_is_no_guess() -> None:
+def test_the_right_password_of_a_disabled_account_counts_like_a_wrong_one() -> None:
+    """What is left of the limit afterwards would tell that it is right."""
     world = World()
-    assert world.results("secret", "secret", login=DISABLED.login) == ["disabled", "disabled"]
-    assert world.hasher.hashes == 1
-    assert world.parts.book.failures == {}
+    assert world.results("a", "secret", "secret", "b", "c", login=DISABLED.login) == [
+        "wrong",
+        "disabled",
+        "disabled",
+        "wrong",
+        "locked",
+    ]
 
 
 def test_the_store_away_is_not_a_wrong_password() -> None:

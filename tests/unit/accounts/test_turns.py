@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounts.turns import Turns
+from gateway.accounts.turns import Turns, TwoRounds
 
 NETWORKS = st.sampled_from("abcd")
 STEPS = st.lists(
@@ -74,3 +74,28 @@ def test_first_come_first_served_within_a_network() -> None:
     for item in ("b", "a", "c", "b"):
         turns.add("n", item)
     assert taken(turns) == ["b", "a", "c"]
+
+
+def test_known_networks_have_every_other_turn() -> None:
+    rounds: TwoRounds[str] = TwoRounds()
+    for n in range(100):
+        rounds.add(f"strange{n}", f"s{n}", known=False)
+    assert rounds.ahead("home", known=True) == 1
+    assert rounds.ahead("strange100", known=False) == 100
+    rounds.add("home", "k0", known=True)
+    rounds.add("home", "k1", known=True)
+    taken = [rounds.take() for _ in range(5)]
+    assert [item for item in taken if item.startswith("k")] == ["k0", "k1"]
+    assert taken.index("k0") <= 1
+    assert taken.index("k1") <= 3
+    assert len(rounds) == 97
+
+
+def test_a_round_that_is_empty_gives_its_turns_to_the_other() -> None:
+    rounds: TwoRounds[int] = TwoRounds()
+    for n in range(3):
+        rounds.add("a", n, known=True)
+    rounds.add("b", 9, known=False)
+    rounds.discard("b", 9)
+    assert [rounds.take() for _ in range(3)] == [0, 1, 2]
+    assert not len(rounds)
