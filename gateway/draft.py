@@ -17,7 +17,7 @@ from gateway.queue.model import BodyRef
 from gateway.reply import Reply
 from gateway.smtp.events import BodyEnd
 
-MAX_HEADER = 256 * 1024  # octets, DESIGN.md section 7
+MAX_HEADER = 256 * 1024  # octets
 
 
 class Draft:
@@ -108,7 +108,7 @@ class Draft:
 
 
 def _flaw(end: BodyEnd, bare_newlines: bool) -> str:
-    """Why the message cannot be carried byte for byte, or "" (DESIGN.md section 6)."""
+    """Why the message cannot be carried byte for byte, or ""."""
     if end.bare_cr:
         return "it has a carriage return that does not end a line"
     if end.nul:

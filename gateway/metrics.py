@@ -1,6 +1,6 @@
 """Every metric family, with closed sets of label values: never an account, an address or a peer's words.
 
-DESIGN.md section 9 has the names. `Metrics` takes its registry, so that each test has one of its own.
+`Metrics` takes its registry, so that each test has one of its own.
 """
 
 from collections.abc import Iterable

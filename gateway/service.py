@@ -98,7 +98,7 @@ class Gateway(Service):
 
     def __init__(self, settings: Config, reactor: Any, write_log: Callable[[str], object], *, show_card: bool) -> None:
         logs.configure(settings.log.format, settings.log.level, write_log)
-        reactor.seconds = time.monotonic  # a step of the wall clock must not fire every timer (LIBRARIES.md section 2.1)
+        reactor.seconds = time.monotonic  # a step of the wall clock must not fire every timer
         self._settings = settings
         self._reactor = reactor
         self._write_log = write_log

@@ -1,6 +1,6 @@
 """What becomes of one password: hashed, the row read again, and a verdict.
 
-DESIGN.md section 5, steps 2 and 5. Wrong, unknown and disabled cost one read and one hash each. `smtp-gateway login test`
+Wrong, unknown and disabled cost one read and one hash each. `smtp-gateway login test`
 goes this way alone; the server goes it for what its memo does not know, once the lockout has let it (`judge.py`).
 """
 

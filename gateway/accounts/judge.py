@@ -1,4 +1,4 @@
-"""The one road from credentials to a verdict (DESIGN.md section 5): live row, lockout, memo, charge, hash, outcome.
+"""The one road from credentials to a verdict: live row, lockout, memo, charge, hash, outcome.
 
 A password that the memo knows costs a read of each database and an HMAC, right or wrong, and is charged nothing. Any
 other is charged before its hash starts, so that parallel guesses cannot slip past the limit, and what comes of the

@@ -1,6 +1,6 @@
 """The rules of lockout: which sheets an attempt is counted on, which locks hold it up, and how long a lock lasts.
 
-DESIGN.md section 5. Three sheets count three things:
+Three sheets count three things:
 
 - account + network: different wrong passwords for one account from one network;
 - account: different wrong passwords for one account from all networks that it is not known from, in a day;

@@ -2,7 +2,7 @@
 
 Theory of operation. An answer is kept under a keyed digest that takes in the stored hash it was checked against. Since
 the login row is read anew at every attempt, a moved hash cannot find the old answer: there is no lifetime to tune, and
-nothing to be told when a password changes (DESIGN.md section 5).
+nothing to be told when a password changes.
 
 Right answers are kept one for each account and password, wrong ones in a place of their own with a bound of its own, so
 that guesses push out guesses and nobody's good password. Of a right one stays, when the hash moves, that the password

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from gateway import address
 
-MAX_LOGIN = 254  # octets, DESIGN.md section 5
+MAX_LOGIN = 254  # octets
 MAX_PASSWORD = 1024  # octets
 
 
@@ -36,7 +36,7 @@ class LoginRow:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who is signed in. `stored` is the hash that the sign-in was checked against (DESIGN.md section 5, open sessions)."""
+    """Who is signed in. `stored` is the hash that the sign-in was checked against."""
 
     id: str
     login: str

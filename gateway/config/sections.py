@@ -1,4 +1,4 @@
-"""The tables of the TOML file as frozen values, with the defaults of DESIGN.md section 3 ([accounts]: login_table.py)."""
+"""The tables of the TOML file as frozen values, with their defaults ([accounts]: login_table.py)."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -87,7 +87,7 @@ class Store(Section):
 
 
 class Lockout(Section):
-    """DESIGN.md section 5; times in seconds, a count of 0 is switched off."""
+    """Times in seconds, a count of 0 is switched off."""
 
     failures: Count = 5
     window: Duration = 15 * _MINUTE

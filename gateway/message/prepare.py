@@ -1,4 +1,4 @@
-"""What is decided and changed in a submitted header, in one visible order (DESIGN.md section 7).
+"""What is decided and changed in a submitted header, in one visible order.
 
 Nothing here reads a clock or draws a number: times and ids are arguments. The body and every field not named
 here pass byte for byte.

@@ -3,7 +3,7 @@
 from gateway.queue.model import BodyRef, Inline
 from gateway.queue.ports import Bodies, BodyWriter
 
-INLINE = 64 * 1024  # octets: up to here a body is cheaper in its message row than as a file (LIBRARIES.md section 3.12)
+INLINE = 64 * 1024  # octets: up to here a body is cheaper in its message row than as a file
 BLOCK = 256 * 1024  # octets: one hop to a thread for each
 
 

@@ -83,7 +83,7 @@ class Outbox(Protocol):
         ...
 
     def still_ours(self, recipients: Sequence[Recipient]) -> Awaitable[list[Recipient]]:
-        """Those that are leased to us now, and not held: asked before MAIL and before the final dot (DESIGN.md section 8)."""
+        """Those that are leased to us now, and not held: asked before MAIL and before the final dot."""
         ...
 
     def hold_back(self, recipients: Sequence[Recipient]) -> Awaitable[int]:

@@ -210,7 +210,7 @@ class Runner:
         records = [self._record_of(outcome, age) for outcome in outcomes]
         try:
             bodies = await self._write_down(message, age, records)
-        except Unavailable as away:  # we stop: the next life sends it again (DESIGN.md section 8)
+        except Unavailable as away:  # we stop: the next life sends it again
             maillog.outcomes_lost(message.id, len(records), str(away))
             return
         for body in bodies:

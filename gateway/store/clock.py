@@ -1,6 +1,6 @@
 """The store's clock as an SQL expression: seconds since 1970 as the database itself has them.
 
-Every time in our rows comes from it, so that no process's wall clock, right or wrong, moves a retry (DESIGN.md section 6).
+Every time in our rows comes from it, so that no process's wall clock, right or wrong, moves a retry.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """How our store and the product's login table are opened: drivers, pragmas, timeouts, read-only.
 
 SQLite is always pysqlite3's: Debian 12's own has the WAL-reset bug, and one file must never be open through two SQLite
-libraries in one process (LIBRARIES.md section 3.2). `hide_parameters` keeps logins and hashes out of exceptions.
+libraries in one process. `hide_parameters` keeps logins and hashes out of exceptions.
 """
 
 import os

@@ -174,7 +174,7 @@ class SqlOutbox:
     async def register(self) -> None:
         """Free the leases of this store's earlier processes and take a number of our own.
 
-        The caller holds the lock file of `state_dir`: nobody else is alive (DESIGN.md section 8). Raises Unavailable.
+        The caller holds the lock file of `state_dir`: nobody else is alive. Raises Unavailable.
         """
         self._process = await self._database.write(self._begin_life)
 

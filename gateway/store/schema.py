@@ -113,7 +113,7 @@ attempt = Table(
 )
 Index("attempt_recipient", attempt.c.recipient_id)
 
-# Sign-in (DESIGN.md section 5). `subject` says whose sheet: see gateway.accounts.lockout.
+# Sign-in. `subject` says whose sheet: see gateway.accounts.lockout.
 failure = Table(
     "failure",
     metadata,

@@ -101,7 +101,7 @@ def test_missing_fields_are_added(gateway: GatewayProcess, tmp_path: Path) -> No
 
 
 def test_a_unix_file_of_curl_arrives_with_its_lines(gateway: GatewayProcess, tmp_path: Path) -> None:
-    """`curl -T` sends bare line feeds as they are (DESIGN.md section 6)."""
+    """`curl -T` sends bare line feeds as they are."""
     require_program("curl")
     file = tmp_path / "message"
     file.write_bytes(unix(message("unix", body=b"one\r\n.\r\ntwo\r\n")))

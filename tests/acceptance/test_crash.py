@@ -1,4 +1,4 @@
-"""kill -9 while mail is accepted and delivered: whatever got a 250 arrives (promise 4 of DESIGN.md).
+"""kill -9 while mail is accepted and delivered: whatever got a 250 arrives (promise 4 of ARCHITECTURE.md).
 
 GATEWAY_SOAK_ROUNDS sets how often the process is killed; the default keeps the suite short.
 """

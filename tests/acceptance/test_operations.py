@@ -14,7 +14,7 @@ from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import greeted, plain, signed_in
 
-# DESIGN.md section 9, as far as the parts exist
+# The names that dashboards rely on
 FAMILIES = {
     "connections",
     "connections_total",

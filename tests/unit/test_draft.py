@@ -136,7 +136,7 @@ class Drain(FakeBodies):
     ids=["a body", "a header", "too large", "refused"],
 )
 def test_memory_does_not_grow_with_the_message(first: bytes, limit: int) -> None:
-    """DESIGN.md section 7: under 1 MiB a session, whatever comes."""
+    """Under 1 MiB a session, whatever comes."""
     draft = make(limit, Drain())
     piece = b"0123456789abcdef" * 4096
     run(draft.take(first))

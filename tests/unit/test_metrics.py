@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway import __version__
 from gateway.metrics import Metrics
 
-# DESIGN.md section 9: name as a query writes it, and its labels. Families of later versions come with their features.
+# Name as a query writes it, and its labels. Families of later versions come with their features.
 NAMES = {
     "connections": ("listener",),
     "connections_total": ("listener", "result"),

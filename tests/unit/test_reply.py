@@ -67,7 +67,7 @@ def test_each_text_is_said_once() -> None:
     assert len(set(said)) == len(said)
 
 
-# DESIGN.md section 6, the table of replies.
+# The replies that clients rely on.
 CONTRACT = [
     ("TLS_FOR_AUTH", b"538 5.7.11 "),
     ("SIGN_IN_FIRST", b"530 5.7.0 "),
