@@ -42,7 +42,7 @@ from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import SmtpHop
 from gateway.sign_in import SignIn
 from gateway.store.database import Database
-from gateway.store.lockfile import hold
+from gateway.store.lockfile import hold, is_held
 from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
 from gateway.store.store_clock import StoreClock
@@ -124,7 +124,7 @@ class Gateway(Service):
 
     def _wire_queue(self) -> None:
         settings, metrics, reactor = self._settings, self._metrics, self._reactor
-        self._outbox = SqlOutbox(self._database, f"{settings.server.hostname}:{os.getpid()}")
+        self._outbox = SqlOutbox(self._database, str(settings.server.state_dir), lambda state_dir: is_held(Path(state_dir)))
         self._spool = Spool(settings.server.state_dir / "spool", self._on_disk)
         self._spool.prepare()
         reporter = Reporter(settings.server.hostname, self._spool, self._new_id, self._clock.now)

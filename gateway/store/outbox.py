@@ -4,7 +4,7 @@ A lease is the number of a row in `process`, kept in the recipient's row. Each s
 its WHERE, so an outcome that comes after the lease is gone (deleted by an operator, taken by another) changes nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +21,6 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    true,
     update,
 )
 from twisted.internet.defer import Deferred
@@ -164,25 +163,30 @@ _LIVE = select(message.c.body_file).where(message.c.body_file.in_(bindparam("nam
 
 
 class SqlOutbox:
-    """The queue in `database`; `name` tells operators which process holds a lease. `register` comes before all else."""
+    """The queue in `database`. `register` comes before all else.
 
-    def __init__(self, database: Database, name: str) -> None:
+    `name` is this process's state directory; `lives` tells of another's whether its gateway runs (by its lock file).
+    """
+
+    def __init__(self, database: Database, name: str, lives: Callable[[str], bool] = lambda name: False) -> None:
         self._database = database
         self._name = name
+        self._lives = lives
         self._process = 0
 
     async def register(self) -> None:
-        """Free the leases of this store's earlier processes and take a number of our own.
+        """Free the leases of our earlier life and of the dead, and take a number of our own. Raises Unavailable.
 
-        The caller holds the lock file of `state_dir`: nobody else is alive. Raises Unavailable.
+        The caller holds the lock file of its state directory.
         """
         self._process = await self._database.write(self._begin_life)
 
     def _begin_life(self, connection: Connection) -> int:
-        connection.execute(
-            update(recipient).where(recipient.c.finished.is_(None), recipient.c.process.is_not(None)).values(process=None)
-        )
-        connection.execute(delete(process).where(true()))
+        others = connection.execute(select(process.c.id, process.c.name).where(process.c.name != self._name))
+        living = [other.id for other in others if self._lives(other.name)]
+        of_the_dead = and_(recipient.c.process.is_not(None), recipient.c.process.not_in(living))
+        connection.execute(update(recipient).where(recipient.c.finished.is_(None), of_the_dead).values(process=None))
+        connection.execute(delete(process).where(process.c.id.not_in(living)))
         new = insert(process).values(name=self._name, started=now()).returning(process.c.id)
         return int(connection.execute(new).scalar_one())
 

@@ -26,7 +26,7 @@ process = Table(
     "process",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False),  # for operators: host and process id
+    Column("name", Text, nullable=False),  # its state directory, whose lock file tells whether it lives
     Column("started", Double, nullable=False),
     sqlite_autoincrement=True,  # an id given out again would make a dead process's leases look alive
 )

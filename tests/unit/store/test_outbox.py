@@ -83,6 +83,20 @@ def test_a_new_life_frees_the_leases_of_the_one_before(url: str, database: Datab
     assert pump.result(later.still_ours(taken.recipients)) == list(taken.recipients)
 
 
+def test_the_leases_of_another_gateway_that_lives_are_left_alone(database: Database, pump: Pump) -> None:
+    living = {"/one"}
+    one = SqlOutbox(database, "/one", living.__contains__)
+    two = SqlOutbox(database, "/two", living.__contains__)
+    pump.result(one.register())
+    theirs = pump.result(one.add(new(), lease=True)).recipients
+    pump.result(two.register())
+    assert pump.result(two.take(10)) == []
+    assert pump.result(one.still_ours(theirs)) == list(theirs)
+    living.clear()
+    pump.result(SqlOutbox(database, "/three", living.__contains__).register())
+    assert [m.recipients for m in pump.result(SqlOutbox(database, "/four").take(10))] == [theirs]
+
+
 def test_what_a_finished_message_leaves(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
     added = pump.result(outbox.add(new(), lease=True))
     pump.result(outbox.record([done(added.recipients[0])], []))
