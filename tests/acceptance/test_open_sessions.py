@@ -1,6 +1,6 @@
 """A change in the login table reaches sessions that are open, on every gateway that reads it, and no message slips past.
 
-Two processes on one store are refused in this version (its lock file), so the two gateways here have a store each.
+The two gateways share a store, each with a state directory of its own.
 """
 
 from collections.abc import Callable
@@ -35,10 +35,25 @@ def assert_nothing_queued(*gateways: GatewayProcess) -> None:
         assert gateway.figure("queue_recipients") == 0
 
 
+def two_that_share_a_store(install: Install) -> tuple[GatewayProcess, GatewayProcess]:
+    """Each has a state directory of its own, and with it a lock file that tells the other that it lives."""
+    first = install(server={"secret": "shared"}).start()
+    store = {"url": f"sqlite:///{first.at.state / 'gateway.db'}"}
+    accounts = {"url": f"sqlite:///{first.at.accounts.path}"}
+    return first, install(server={"secret": "shared"}, store=store, accounts=accounts).start()
+
+
+def test_a_lock_made_at_one_holds_at_the_other_and_ends_at_both(install: Install) -> None:
+    first, second = two_that_share_a_store(install)
+    for number in range(5):
+        assert attempt((first, second)[number % 2], password=f"guess {number}").code == 535
+    assert [attempt(gateway).code for gateway in (first, second)] == [454, 454]
+    first.at.accounts.set_password(LOGIN, NEW)
+    assert [attempt(gateway, password=NEW).code for gateway in (first, second)] == [235, 235]
+
+
 def test_a_password_changed_by_hand_counts_at_once_on_two_gateways(install: Install) -> None:
-    first = install().start()
-    second = install(accounts={"url": f"sqlite:///{first.at.accounts.path}"}).start()
-    gateways = (first, second)
+    gateways = two_that_share_a_store(install)
     sessions = [signed_in(gateway) for gateway in gateways for _ in range(2)]
     for waits, writes in zip(sessions[::2], sessions[1::2], strict=True):
         waits.envelope("bob@example.net")  # before the change, and none of it counts
@@ -46,7 +61,7 @@ def test_a_password_changed_by_hand_counts_at_once_on_two_gateways(install: Inst
         writes.envelope("bob@example.net")
         assert writes.command("DATA").code == 354
         writes.send(message("under way"))
-    first.at.accounts.set_password(LOGIN, NEW)
+    gateways[0].at.accounts.set_password(LOGIN, NEW)
     for waits, writes in zip(sessions[::2], sessions[1::2], strict=True):
         assert_cut(waits, waits.command(f"MAIL FROM:<{LOGIN}>"))
         writes.send(b".\r\n")
