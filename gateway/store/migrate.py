@@ -38,10 +38,6 @@ def version(connection: Connection) -> str:
     return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
-def is_current(connection: Connection) -> bool:
-    return version(connection) == HEAD
-
-
 def check_schema(url: str) -> None:
     """Raises ConfigError when the store is not at HEAD or cannot be opened."""
     try:
