@@ -59,6 +59,11 @@ class Metrics:
         self.messages_total = self._counter("messages", "Messages at the end of their data.", "result")
         self.message_bytes = self._histogram("message_bytes", "Size of accepted messages in octets.", _SIZES)
         self.recipients_total = self._counter("recipients", "Recipients accepted into the queue.", "field")
+        self.quota_refusals_total = self._counter("quota_refusals", "Refusals for the daily limit.", "action")
+        self.quota_warnings_total = self._counter("quota_warnings", "Accounts that passed 80 % of their daily limit.")
+        self.eight_bit_unannounced_total = self._counter(
+            "eight_bit_unannounced", "Messages with 8-bit octets although BODY=8BITMIME was not said."
+        )
         self.certificate_expiry = self._gauge(
             "tls_certificate_expiry_seconds", "Seconds until the first of the certificates in use expires."
         )

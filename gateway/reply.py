@@ -95,6 +95,9 @@ BAD_SENDER = _reply(553, "5.1.7", "The sender's address is not valid")
 BAD_RECIPIENT = _reply(553, "5.1.3", "The recipient's address is not valid")
 NEEDS_SMTPUTF8 = _reply(553, "5.6.7", "An address with other letters than ASCII needs SMTPUTF8 at MAIL")
 NOT_YOUR_SENDER = _reply(553, "5.7.1", "The sender's address is not one of your account")
+SUSPENDED = _reply(
+    550, "5.7.1", "Sending is suspended: this account went over its daily limit; the operator of this service can lift it"
+)
 STORE_FULL = _reply(452, "4.3.1", "No room to store the message; try again later")
 
 
@@ -103,6 +106,14 @@ def locked(seconds: float) -> Reply:
     minutes = max(1, math.ceil(seconds / 60))
     wait = "1 minute" if minutes == 1 else f"{minutes} minutes"
     return _reply(454, "4.7.0", f"Too many failed sign-in attempts; try again in {wait}")
+
+
+def over_daily_limit(limit: int, resets_in: float, *, defer: bool) -> Reply:
+    """`limit` in recipients a day; `resets_in` seconds from now, told in hours and minutes."""
+    hours, minutes = divmod(max(1, math.ceil(resets_in / 60)), 60)
+    wait = " ".join(part for part in (f"{hours} h" if hours else "", f"{minutes} min" if minutes else "") if part)
+    text = f"Daily limit of {limit} recipients reached; it resets at 00:00 UTC, in {wait}"
+    return _reply(450, "4.7.1", text) if defer else _reply(550, "5.7.1", text)
 
 
 def too_many_recipients(limit: int) -> Reply:

@@ -18,8 +18,22 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """An SMTP user of a domain: a name and a password of its own, for the account that the domain belongs to."""
+
+    id: int
+    name: str  # `Address.key`
+    domain: str  # `Address.domain_key`
+    account_id: str
+    stored: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class LoginRow:
-    """One row of the product's login table, through the column mapping."""
+    """One row of the product's login table, through the column mapping; or a credential with the row of its account.
+
+    With a `credential`, `login` and `stored` are the credential's, and all else the account's.
+    """
 
     id: str
     login: str
@@ -27,7 +41,8 @@ class LoginRow:
     active: bool = True
     smtp_enabled: bool = True
     max_message_size: int | None = None  # octets
-    daily_recipients: int | None = None
+    daily_recipients: int | None = None  # 0: no limit
+    credential: Credential | None = None
 
     @property
     def may_sign_in(self) -> bool:
@@ -44,17 +59,21 @@ class Account:
     stored: str = field(repr=False)
     addresses: frozenset[str] = frozenset()  # of the login and its aliases, `Address.key` or `exact_key`
     case_sensitive: bool = False  # whether the login table tells letter cases apart: then `exact_key`
+    daily_recipients: int | None = None  # its own limit, 0 for none; None: the general one
+    credential: Credential | None = None  # signed in with it: sends as its domain and nothing else
 
     @classmethod
     def of(
         cls, row: LoginRow, *, ceiling: int, aliases: frozenset[str] = frozenset(), case_sensitive: bool = False
     ) -> "Account":
         size = min(ceiling, row.max_message_size) if row.max_message_size else ceiling
-        own = _own_address(row.login, case_sensitive=case_sensitive)
-        return cls(row.id, row.login, size, row.stored, aliases | own, case_sensitive)
+        own = aliases | _own_address(row.login, case_sensitive=case_sensitive) if row.credential is None else frozenset()
+        return cls(row.id, row.login, size, row.stored, own, case_sensitive, row.daily_recipients, row.credential)
 
     def owns(self, sender: address.Address) -> bool:
-        """Whether `sender` is the account's login or one of its aliases."""
+        """Whether `sender` is the account's login or one of its aliases, or in the domain of its credential."""
+        if self.credential is not None:
+            return sender.domain_key == self.credential.domain
         return (sender.exact_key if self.case_sensitive else sender.key) in self.addresses
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from gateway.accounts.lockout import Attempt, Charge, Sheet
-from gateway.accounts.model import LoginRow
+from gateway.accounts.model import Credential, LoginRow
 from gateway.errors import Unavailable
 
 
@@ -33,6 +33,37 @@ class Directory(Protocol):
 
     def aliases(self, account_id: str) -> Awaitable[frozenset[str]]:
         """Further sender addresses of the account, as `Address.key` (`exact_key` when case-sensitive). Raises Unavailable."""
+        ...
+
+
+class AccountRows(Protocol):
+    """The product's login table, by the account's id."""
+
+    def by_id(self, account_id: str) -> Awaitable[LoginRow | None]:
+        """The row with this id, by a query that starts after this call. Raises Unavailable."""
+        ...
+
+
+class Domains(Protocol):
+    """Which domains are an account's."""
+
+    def belongs(self, domain: str, account_id: str) -> Awaitable[bool]:
+        """Whether `domain` (`Address.domain_key`) is the account's, by a read that starts after this call.
+
+        Raises Unavailable.
+        """
+        ...
+
+
+class CredentialBook(Protocol):
+    """The SMTP users of domains."""
+
+    def find(self, name: str) -> Awaitable[Credential | None]:
+        """The credential of this name (`Address.key`), by a read that starts after this call. Raises Unavailable."""
+        ...
+
+    def used(self, credential: Credential, network: str) -> None:
+        """It has signed in from `network` now. Waits for nothing, and raises nothing."""
         ...
 
 

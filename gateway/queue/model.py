@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.queue.allowance import Denied, Standing, Terms
+
 
 class Field(StrEnum):
     """Where the header names a recipient; nowhere means blind."""
@@ -91,6 +93,8 @@ class NewMessage:
     header: bytes = field(repr=False)
     body: BodyRef
     recipients: tuple[NewRecipient, ...]
+    terms: Terms | None = None  # None: not charged to anybody
+    resend_key: str = ""  # what the same submission has when it is sent again; "": not looked for
 
     @property
     def size(self) -> int:
@@ -126,6 +130,24 @@ class QueuedMessage:
     @property
     def size(self) -> int:
         return len(self.header) + self.body.size
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The message is on disk. `standing` has its charge in it; None when nobody was charged."""
+
+    message: QueuedMessage
+    standing: Standing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same submission was taken before, as `first` (a queue id): nothing was queued or charged."""
+
+    first: str
+
+
+Added = Queued | Duplicate | Denied
 
 
 @dataclass(frozen=True, slots=True)

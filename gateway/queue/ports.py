@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
 
-from gateway.queue.model import BodyRef, NewMessage, Outcome, QueueCounts, QueuedMessage, Recipient, Record, Spooled
+from gateway.queue.allowance import Denied, Standing, Terms
+from gateway.queue.model import Added, BodyRef, NewMessage, Outcome, QueueCounts, QueuedMessage, Recipient, Record, Spooled
 
 
 class BodyWriter(Protocol):
@@ -54,11 +55,17 @@ class Outbox(Protocol):
     A commit whose result is unknown raises Unavailable, too: the row may be there (at-least-once).
     """
 
-    def add(self, message: NewMessage, *, lease: bool) -> Awaitable[QueuedMessage]:
-        """Queue a message durably; with `lease`, its recipients are this process's from the start.
+    def add(self, message: NewMessage, *, lease: bool) -> Awaitable[Added]:
+        """Queue a message durably, and charge it, in one transaction; with `lease`, its recipients are ours from the start.
 
-        Without `lease` the answer has no recipients: they wait for `take`.
+        Without `lease` the queued message has no recipients: they wait for `take`. Duplicate when a message with its
+        `resend_key` was queued within 10 minutes and none of that one's recipients has failed, was held or deleted;
+        Denied when its `terms` do not let it. Nothing is queued or charged then.
         """
+        ...
+
+    def disown(self, message_id: str) -> Awaitable[None]:
+        """Free what `add` may have leased to us although it said Unavailable, so that `take` finds it."""
         ...
 
     def take(self, limit: int) -> Awaitable[list[QueuedMessage]]:
@@ -106,6 +113,25 @@ class Outbox(Protocol):
         ...
 
     def counts(self) -> Awaitable[QueueCounts]: ...
+
+
+class Ledger(Protocol):
+    """What accounts have sent, day by day, and which are suspended."""
+
+    def standing(self, account_id: str) -> Awaitable[Standing]:
+        """How the account stands now, by a read that starts after this call. Raises Unavailable."""
+        ...
+
+    def overstep(self, account_id: str, terms: Terms, recipients: int) -> Awaitable[Denied | Standing]:
+        """Decide about `recipients` that look as if they were over the limit; this may suspend the account.
+
+        Standing when they would fit after all; nothing is charged. Raises Unavailable.
+        """
+        ...
+
+    def refused(self, account_id: str) -> None:
+        """Count one refusal. Waits for nothing, and raises nothing."""
+        ...
 
 
 class SenderStatus(Protocol):

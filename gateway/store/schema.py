@@ -4,7 +4,9 @@ A change here needs a migration beside it, and HEAD moved to it; a test compares
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Double,
     ForeignKey,
@@ -14,11 +16,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     and_,
     literal_column,
 )
 
-HEAD = "0003"  # the migration that this code needs
+HEAD = "0004"  # the migration that this code needs
 
 metadata = MetaData()
 
@@ -169,3 +172,71 @@ sign_in = Table(  # how often an account was tried, a day (since 1970, UTC)
     Column("count", Integer, nullable=False),
 )
 Index("sign_in_day", sign_in.c.day)
+
+# What accounts send. A day is in UTC, as days since 1970.
+usage_day = Table(
+    "usage_day",
+    metadata,
+    Column("account_id", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("messages", Integer, nullable=False),
+    Column("to_recipients", Integer, nullable=False),  # the three together are what the daily limit counts
+    Column("cc_recipients", Integer, nullable=False),
+    Column("bcc_recipients", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("refusals", Integer, nullable=False),
+)
+Index("usage_day_day", usage_day.c.day)
+
+suspension = Table(  # every one made, lifted ones too
+    "suspension",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("daily_limit", Integer, nullable=False),  # that it went over
+    Column("used", Integer, nullable=False),  # recipients charged on that day
+    Column("lifted", Double),
+)
+Index(
+    "suspension_active",
+    suspension.c.account_id,
+    unique=True,
+    sqlite_where=suspension.c.lifted.is_(None),
+    postgresql_where=suspension.c.lifted.is_(None),
+)
+Index("suspension_day", suspension.c.account_id, suspension.c.day)
+
+domain = Table(
+    "domain",
+    metadata,
+    Column("name", Text, primary_key=True),  # lower case, A-labels
+    Column("account_id", Text, nullable=False),
+    Column("added", Double, nullable=False),
+)
+Index("domain_account", domain.c.account_id)
+
+credential = Table(  # the SMTP users of a domain: at most five, which the slots see to, however many are made at once
+    "credential",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("domain", Text, ForeignKey("domain.name", ondelete="CASCADE"), nullable=False),
+    Column("slot", Integer, CheckConstraint("slot BETWEEN 1 AND 5", name="credential_at_most_five"), nullable=False),
+    Column("name", Text, nullable=False, unique=True),  # address.Address.key
+    Column("stored", Text, nullable=False),
+    Column("changed", Double, nullable=False),  # when its password was made
+    Column("last_used", Double),
+    Column("last_network", Text, nullable=False),
+    UniqueConstraint("domain", "slot"),
+    sqlite_autoincrement=True,  # its sheets of failed sign-ins go by the id
+)
+
+resend = Table(  # what was submitted in the last minutes, to know it when it comes again
+    "resend",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+Index("resend_at", resend.c.at)
