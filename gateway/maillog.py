@@ -89,6 +89,21 @@ def accepted(*, queue_id: str, account: str, network: str, octets: int, recipien
     log.info("accepted", queue_id=queue_id, account=account, network=network, octets=octets, **recipients)
 
 
+def near_daily_limit(account_id: str, used: int, limit: int) -> None:
+    """The account has passed 80 % of what it may send today; said once a day for each."""
+    log.warning("daily limit is near", account=account_id, used=used, limit=limit)
+
+
+def over_daily_limit(account_id: str, used: int, limit: int, action: str) -> None:
+    """`action`: defer, reject or suspend."""
+    log.warning("over the daily limit", account=account_id, used=used, limit=limit, action=action)
+
+
+def sent_again(queue_id: str, account: str) -> None:
+    """A message came a second time, as it does when its 250 was lost: it was not queued again."""
+    log.info("sent again, and taken only once", queue_id=queue_id, account=account)
+
+
 def outcome(result: str, *, retry_in: int | None = None, **facts: str | int) -> None:
     """What became of one recipient, who is named by its number: `queue show` has the address and the class."""
     if retry_in is not None:
