@@ -13,7 +13,7 @@ from gateway.config import database_url
 from gateway.config.checks import Document, tables_at
 from gateway.config.login_table import Columns
 from gateway.config.problems import Problem
-from gateway.config.sections import Limits, Listen, Server
+from gateway.config.sections import Limits, Server
 
 _TEXT = "is not available in this version yet; leave it out"
 
@@ -46,7 +46,6 @@ def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str,
 
 _REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
     ("server", Server, ("workers",)),
-    ("listen", Listen, ("proxy_protocol_from",)),
     ("accounts.columns", Columns, ("daily_recipients",)),
     ("limits", Limits, ("daily_recipients", "on_daily_limit")),
 )
