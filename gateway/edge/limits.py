@@ -2,10 +2,12 @@
 
 import ipaddress
 from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Admission(StrEnum):
@@ -67,6 +69,11 @@ def unmapped(ip: IpAddress) -> IpAddress:
 def address_of(text: str) -> IpAddress:
     """The address as it counts, from a socket's words for it: without a zone, unmapped."""
     return unmapped(ipaddress.ip_address(text.partition("%")[0]))
+
+
+def is_within(address: str, networks: Iterable[IpNetwork]) -> bool:
+    """Whether the address, in a socket's words, is in one of the networks."""
+    return any(address_of(address) in network for network in networks)
 
 
 @lru_cache(maxsize=4096)

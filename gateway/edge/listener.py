@@ -14,7 +14,7 @@ from gateway import maillog
 from gateway.config import Listen
 from gateway.edge import proxy_protocol
 from gateway.edge.deadline import Deadline
-from gateway.edge.limits import Admission, address_of
+from gateway.edge.limits import Admission, is_within
 from gateway.edge.proxy_protocol import BadHeader
 from gateway.edge.server import Edge, SubmissionProtocol
 
@@ -34,7 +34,7 @@ class SubmissionFactory(Factory):
         self._unsaid = 0
 
     def buildProtocol(self, addr: Any) -> Protocol:
-        return ProxiedConnection(self) if self._is_proxy(addr.host) else self.session()
+        return ProxiedConnection(self) if is_within(addr.host, self.listen.proxy_protocol_from) else self.session()
 
     def session(self, client: str = "") -> SubmissionProtocol:
         return SubmissionProtocol(self.edge, self.listen, client)
@@ -50,10 +50,6 @@ class SubmissionFactory(Factory):
         if now >= self._said_until:
             maillog.proxy_refused(self.listen.label, proxy, reason, self._unsaid)
             self._unsaid, self._said_until = 0, now + SAY_EVERY
-
-    def _is_proxy(self, host: str) -> bool:
-        trusted = self.listen.proxy_protocol_from
-        return bool(trusted) and any(address_of(host) in network for network in trusted)
 
 
 class ProxiedConnection(Protocol):
@@ -112,7 +108,6 @@ class ProxiedConnection(Protocol):
     def _leave(self) -> None:
         self._deadline.stop()
         if self._reserved:
-            self._reserved = False
             self._edge.door.release()
             self._edge.left(self)
 

@@ -12,6 +12,8 @@ from gateway.edge.limits import unmapped
 MAX_LINE = 107  # octets of a version 1 line with its CRLF, section 2.1
 MAX_BLOCK = 4096  # octets behind the fixed part of version 2; it could say 65,535, but addresses and TLVs in use need about 500
 
+OWN = b"PROXY UNKNOWN\r\n"  # the header of somebody who speaks for himself
+
 _WORD = b"PROXY "
 _ADDRESS = rb"([0-9A-Fa-f:.]+)"
 _PORT = rb"(0|[1-9][0-9]{0,4})"

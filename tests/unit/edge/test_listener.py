@@ -8,8 +8,8 @@ from gateway.edge import listener
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
 from tests.harness import Gateway, Security
+from tests.proxy_header import LOCAL, version1, version2
 from tests.unit.edge.line import AUTH, ENVELOPE, HELLO, MESSAGE, WRONG_AUTH, Line
-from tests.unit.edge.proxy_header import LOCAL, version1, version2
 
 PROXY = "10.0.0.5"
 CLIENT = "203.0.113.9"

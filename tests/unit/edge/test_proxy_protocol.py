@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.edge.proxy_protocol import MAX_BLOCK, BadHeader, Header, read
-from tests.unit.edge.proxy_header import LOCAL, SIGNATURE, binary, version1, version2
+from tests.proxy_header import LOCAL, SIGNATURE, binary, version1, version2
 
 NAMES = "0123:4567:89ab:cdef:0123:4567:89ab:cdef"
 LONGEST = b"PROXY UNKNOWN " + b"x" * 91 + b"\r\n"  # 107 octets

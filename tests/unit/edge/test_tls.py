@@ -26,9 +26,9 @@ from gateway.edge.server import SubmissionProtocol
 from gateway.edge.tls import ServerTls
 from gateway.errors import ConfigError
 from tests.harness import Gateway, Security
+from tests.proxy_header import version1, version2
 from tests.unit.edge.certificate_files import AUTHORITY, NOW, settings, write_pair, write_short_key
 from tests.unit.edge.line import AUTH, ENVELOPE, HELLO, MESSAGE
-from tests.unit.edge.proxy_header import version1, version2
 
 reactor: Any = global_reactor
 SNI = '[[tls.sni]]\nnames = ["brand.example", "Second.Brand.example"]\ncertificate = "b.pem"\nkey = "b.key"'
