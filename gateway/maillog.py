@@ -143,6 +143,11 @@ def connection_refused(network: str, why: str) -> None:
     log.warning("connection refused", network=network, why=why)
 
 
+def proxy_refused(listener: str, proxy: str, reason: str, connections: int) -> None:
+    """A trusted proxy did not say who its client is; `connections` were refused since the last such line of this listener."""
+    log.warning("proxy refused", listener=listener, proxy=proxy, reason=reason, connections=connections)
+
+
 def certificate_loaded(expires_in: float) -> None:
     log.info("certificates loaded", days_left=int(expires_in // 86400))
 

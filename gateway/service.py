@@ -26,7 +26,8 @@ from gateway import __version__, config, logs, maillog
 from gateway.card import card
 from gateway.config import Config, NextHop
 from gateway.edge.limits import Door
-from gateway.edge.server import Edge, SubmissionFactory
+from gateway.edge.listener import SubmissionFactory
+from gateway.edge.server import Edge
 from gateway.edge.tls import ServerTls
 from gateway.errors import ConfigError, Unavailable
 from gateway.metrics import Metrics

@@ -20,7 +20,8 @@ from gateway.accounts.model import LoginRow
 from gateway.accounts.ports import Busy
 from gateway.config import Limits, Listen, Lockout, Senders
 from gateway.edge.limits import Door
-from gateway.edge.server import Edge, SubmissionFactory
+from gateway.edge.listener import SubmissionFactory
+from gateway.edge.server import Edge
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.queue.allowance import OnLimit, Terms
@@ -187,6 +188,7 @@ class Wire(StringTransport):
     """A TCP connection to nowhere, which takes any octets for a TLS handshake."""
 
     secured = False
+    protocol: Any  # who reads from it
 
     def setTcpNoDelay(self, enabled: bool) -> None: ...
 
@@ -205,19 +207,19 @@ class Client:
     def __init__(self, gateway: Gateway, listen: Listen) -> None:
         self._clock = gateway.clock
         self._wire: Any = Wire(peerAddress=IPv4Address("TCP", CLIENT, 40000))  # type: ignore[no-untyped-call]
-        self._protocol: Any = SubmissionFactory(gateway.edge, listen).buildProtocol(None)
-        self._protocol.makeConnection(self._wire)  # type: ignore[no-untyped-call]
+        self._wire.protocol = SubmissionFactory(gateway.edge, listen).buildProtocol(self._wire.getPeer())  # type: ignore[no-untyped-call]
+        self._wire.protocol.makeConnection(self._wire)
         if listen.security == "tls":
             self.handshake()
 
     def handshake(self) -> None:
         """Finish the TLS handshake that the gateway is ready for."""
         assert self._wire.secured, "the gateway has not begun TLS"
-        self._protocol.handshakeCompleted()
+        self._wire.protocol.handshakeCompleted()
 
     def send(self, octets: bytes) -> None:
         if not self.closed:
-            self._protocol.dataReceived(octets)
+            self._wire.protocol.dataReceived(octets)
             self._clock.advance(0)
 
     def read(self) -> bytes:
@@ -232,7 +234,7 @@ class Client:
 
     def leave(self) -> None:
         """The connection is gone."""
-        self._protocol.connectionLost(Failure(ConnectionDone()))
+        self._wire.protocol.connectionLost(Failure(ConnectionDone()))
 
     @property
     def secured(self) -> bool:

@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from gateway.config import Config
+from gateway.config import Config, Listen
+from gateway.edge import proxy_protocol
+from gateway.edge.limits import is_within
 from gateway.errors import ConfigError, Unavailable
 from gateway.store.inspect import Finding, Level
 from gateway.store.lockfile import is_held
@@ -59,7 +61,7 @@ def store(url: str) -> Iterator[Finding]:
 def ports(config: Config) -> Iterator[Finding]:
     state_dir = config.server.state_dir
     for number, listen in enumerate(config.listen, 1):
-        serves = partial(_serves_smtp, _reachable(listen.address, listen.port), tls=listen.security == "tls")
+        serves = partial(_serves_smtp, _reachable(listen.address, listen.port), listen)
         yield _port(f"listen.{number}.port", listen.address, listen.port, _by_us(state_dir, serves))
     web = config.http
     health = partial(_serves_health, _reachable(web.address, web.port))
@@ -116,10 +118,12 @@ def _cannot_bind(key: str, place: str, error: OSError, ours: Callable[[], bool])
             return Finding("problem", key, f"{place} cannot be opened: {error.strerror}")
 
 
-def _serves_smtp(place: tuple[str, int], *, tls: bool) -> bool:
+def _serves_smtp(place: tuple[str, int], listen: Listen) -> bool:
     """Whether whoever has the port greets as an SMTP server."""
     with contextlib.suppress(OSError), socket.create_connection(place, _TIMEOUT) as plain:
-        connection = _anybody().wrap_socket(plain) if tls else plain
+        if is_within(plain.getsockname()[0], listen.proxy_protocol_from):
+            plain.sendall(proxy_protocol.OWN)
+        connection = _anybody().wrap_socket(plain) if listen.security == "tls" else plain
         return connection.recv(512).startswith(b"220")
     return False
 

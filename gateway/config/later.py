@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from gateway.config import database_url
 from gateway.config.checks import Document, tables_at
 from gateway.config.problems import Problem
-from gateway.config.sections import Listen, Server
+from gateway.config.sections import Server
 
 _TEXT = "is not available in this version yet; leave it out"
 
@@ -39,5 +39,4 @@ def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str,
 
 _REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
     ("server", Server, ("workers",)),
-    ("listen", Listen, ("proxy_protocol_from",)),
 )

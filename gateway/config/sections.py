@@ -51,7 +51,7 @@ class Server(Section):
 
 
 class Listen(Section):
-    """One listener. Port 0 lets the system choose."""
+    """One listener. Port 0 lets the system choose; who is in `proxy_protocol_from` says first who the client is."""
 
     address: IpAddress = "127.0.0.1"
     port: Port = 2587

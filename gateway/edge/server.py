@@ -9,12 +9,13 @@ only while we wait for the peer; a command has one for the whole of it, so that 
 place.
 """
 
+import typing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ITCPTransport
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -45,9 +46,19 @@ LINGER_AT_STOP = 3.0
 _SLOW_EVENTS = (events.Authenticate, events.MailFrom, events.BodyEnd)  # before each, what is ready to be said is written
 
 
+class Connection(typing.Protocol):
+    """What can be ended when the gateway stops; the methods of `Edge` with the same names say how."""
+
+    def drain(self) -> None: ...
+
+    def cut(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Edge:
-    """What the sessions of all listeners share. A reload replaces `lockout`; the rules replace themselves."""
+    """What the connections of all listeners share. A reload replaces `lockout`; the rules replace themselves."""
 
     rules: Rules
     door: Door
@@ -55,7 +66,7 @@ class Edge:
     lockout: Lockout
     metrics: Metrics
     clock: Any  # IReactorTime
-    sessions: set["SubmissionProtocol"] = field(default_factory=set)
+    sessions: set[Connection] = field(default_factory=set)
     draining: bool = False
     _all_gone: Deferred[None] | None = None
 
@@ -78,7 +89,7 @@ class Edge:
         for session in list(self.sessions):
             session.abort()
 
-    def left(self, session: "SubmissionProtocol") -> None:
+    def left(self, session: Connection) -> None:
         self.sessions.discard(session)
         self._look()
 
@@ -87,29 +98,19 @@ class Edge:
             self._all_gone.callback(None)
 
 
-class SubmissionFactory(Factory):
-    """Sessions of one listener."""
-
-    noisy = False
-
-    def __init__(self, edge: Edge, listen: Listen) -> None:
-        self.edge = edge
-        self.listen = listen
-
-    def buildProtocol(self, addr: object) -> "SubmissionProtocol":
-        return SubmissionProtocol(self.edge, self.listen)
-
-
 @implementer(IHandshakeListener, IPushProducer)
 class SubmissionProtocol(Protocol):
-    """One connection; `IPushProducer` because the transport tells us when the peer does not read."""
+    """One connection; `IPushProducer` because the transport tells us when the peer does not read.
 
-    def __init__(self, edge: Edge, listen: Listen) -> None:
+    `client` is the peer's IP address where a proxy has told it; without it the other end of the connection counts.
+    """
+
+    def __init__(self, edge: Edge, listen: Listen, client: str = "") -> None:
         self._edge = edge
         self._listen = listen
         self._session = ServerSession(_settings(edge.rules, listen), self._count_reply)
         self._deadline = Deadline(edge.clock, self._expired)
-        self._peer = Peer("", "", "")
+        self._peer = Peer(client, "", "")
         self._submission = Submission(edge.rules, self._peer)
         self._wake: Deferred[None] | None = None
         self._handshake = False  # begun and not done
@@ -122,7 +123,7 @@ class SubmissionProtocol(Protocol):
 
     def connectionMade(self) -> None:
         transport = self._tcp()
-        self._peer.address = transport.getPeer().host
+        self._peer.address = self._peer.address or transport.getPeer().host
         lockout = self._edge.lockout
         self._peer.network = network_of(self._peer.address, lockout.ipv4_prefix, lockout.ipv6_prefix)
         self._peer.trust_network = network_of(self._peer.address, lockout.trust_ipv4_prefix, lockout.trust_ipv6_prefix)

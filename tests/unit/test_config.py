@@ -242,7 +242,6 @@ BAD: list[tuple[str, str, str]] = [
     # not built yet
     ("[server]\nworkers = 2", "server.workers", "not available in this version yet; leave it out"),
     ("[server]\nworkers = 'auto'", "server.workers", "not available in this version yet"),
-    ("[[listen]]\nproxy_protocol_from = ['10.0.0.0/8']", "listen.1.proxy_protocol_from", "not available in this version yet"),
     ("[store]\nurl = 'postgresql://db/x'", "store.url", "not available in this version yet"),
 ]
 
@@ -312,6 +311,21 @@ def test_what_is_written_wins_over_the_preset(tmp_path: Path) -> None:
 def test_a_password_in_clear_on_a_network_is_warned_of(tmp_path: Path, text: str, key: str) -> None:
     found = read(tmp_path, text).warnings
     assert [line.split(": ")[0] for line in found] == ([key] if key else [])
+
+
+@pytest.mark.parametrize(
+    ("networks", "warned"),
+    [
+        ("[]", False),
+        ("['10.0.0.0/8', 'fd00::/8', '192.0.2.7']", False),
+        ("['10.0.0.0/8', '0.0.0.0/0']", True),
+        ("['::/0']", True),
+    ],
+)
+def test_believing_everybody_about_their_address_is_warned_of(tmp_path: Path, networks: str, warned: bool) -> None:
+    text = f"limits.daily_recipients = 0\n[[listen]]\n[[listen]]\nport = 2588\nproxy_protocol_from = {networks}"
+    found = read(tmp_path, text).warnings
+    assert [line.split(": ")[0] for line in found] == ["listen.2.proxy_protocol_from"] * warned
 
 
 def test_only_some_tables_are_read_and_only_their_secrets(tmp_path: Path) -> None:

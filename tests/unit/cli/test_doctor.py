@@ -152,6 +152,13 @@ def test_aliases(folder: Path, run: Run, settings: Settings) -> None:
     assert [level for level, _ in findings(run, "senders.aliases")] == ["ok"]
 
 
+def _greet_a_proxy(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        if connection.recv(100) == b"PROXY UNKNOWN\r\n":
+            connection.sendall(b"220 here\r\n")
+
+
 class TestPorts:
     def test_in_use_by_another_program(self, folder: Path, run: Run, settings: Settings) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
@@ -174,6 +181,21 @@ class TestPorts:
             os.close(lock)
         assert level == "ok"
         assert "running gateway" in text
+
+    @pytest.mark.parametrize(("networks", "level"), [("127.0.0.0/8", "ok"), ("192.0.2.0/24", "problem")])
+    def test_in_use_by_a_gateway_that_takes_us_for_a_proxy(
+        self, folder: Path, run: Run, settings: Settings, networks: str, level: str
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            listen = f'port = {other.getsockname()[1]}\nsecurity = "starttls"'
+            settings('port = 0\nsecurity = "starttls"', f'{listen}\nproxy_protocol_from = ["{networks}"]')
+            thread = threading.Thread(target=_greet_a_proxy, args=(other,))
+            thread.start()
+            lock = hold(folder / "var")
+            [(found, _)] = findings(run, "listen.1.port")
+            os.close(lock)
+            thread.join()
+        assert found == level
 
     def test_no_address_of_this_machine(self, run: Run, settings: Settings) -> None:
         settings('address = "127.0.0.1"\nport = 0\nsecurity = "tls"', 'address = "192.0.2.1"\nport = 0\nsecurity = "tls"')

@@ -8,7 +8,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from gateway.config import Listen
-from gateway.edge.server import SubmissionFactory, SubmissionProtocol
+from gateway.edge.listener import SubmissionFactory
+from gateway.edge.server import SubmissionProtocol
 from gateway.queue.model import Added, NewMessage
 from tests.harness import Gateway, Security, Wire
 from tests.queued import taken
@@ -55,11 +56,19 @@ class NotedWire(Wire):
 class Line:
     """One connection to `gateway`, not yet greeted over TLS when `security` is "tls": see `handshake`."""
 
-    def __init__(self, gateway: Gateway, security: Security = "starttls", *, host: str = "192.0.2.7") -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        security: Security = "starttls",
+        *,
+        host: str = "192.0.2.7",
+        listener: SubmissionFactory | None = None,
+    ) -> None:
         self.gateway = gateway
         self.wire = NotedWire(host)
-        self.protocol: SubmissionProtocol = SubmissionFactory(gateway.edge, Listen(security=security)).buildProtocol(None)
-        self.protocol.makeConnection(self.wire)  # type: ignore[no-untyped-call]
+        listener = listener or SubmissionFactory(gateway.edge, Listen(security=security))
+        self.wire.protocol = listener.buildProtocol(self.wire.getPeer())  # type: ignore[no-untyped-call]
+        self.wire.protocol.makeConnection(self.wire)
 
     @classmethod
     def signed_in(cls, gateway: Gateway) -> "Line":
@@ -69,9 +78,15 @@ class Line:
         assert line.heard()[-1] == 235
         return line
 
+    @property
+    def protocol(self) -> SubmissionProtocol:
+        """The session."""
+        assert isinstance(self.wire.protocol, SubmissionProtocol)
+        return self.wire.protocol
+
     def say(self, *octets: bytes) -> None:
         for part in octets:
-            self.protocol.dataReceived(part)
+            self.wire.protocol.dataReceived(part)
 
     def text(self) -> str:
         """What was written since the last call."""
@@ -89,7 +104,7 @@ class Line:
     def hang_up(self) -> None:
         """The peer has gone."""
         self.wire.connected = False
-        self.protocol.connectionLost(Failure(ConnectionLost()))
+        self.wire.protocol.connectionLost(Failure(ConnectionLost()))
 
     @property
     def closing(self) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.edge.limits import Admission, Door, network_of
+from gateway.edge.limits import Admission, Door, address_of, network_of
 
 
 def test_the_total_and_the_networks_are_counted() -> None:
@@ -46,6 +46,24 @@ def test_limits_may_change_while_sessions_are_open() -> None:
     assert door.enter("b") is Admission.ACCEPTED
     door.total = 5
     assert door.enter("b") is Admission.TOO_MANY_OF_NETWORK
+
+
+def test_a_reserved_place_counts_in_the_total_only() -> None:
+    door = Door(2, 1)
+    assert door.reserve()
+    assert door.enter("a") is Admission.ACCEPTED
+    assert not door.reserve()
+    assert door.enter("b") is Admission.TOO_MANY
+    door.release()
+    assert door.enter("b") is Admission.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("fe80::1%eth0", "fe80::1"), ("::1", "::1")],
+)
+def test_an_address_as_it_counts(text: str, address: str) -> None:
+    assert str(address_of(text)) == address
 
 
 @pytest.mark.parametrize(

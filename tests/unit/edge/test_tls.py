@@ -21,10 +21,12 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from gateway.config import Listen
-from gateway.edge.server import SubmissionFactory
+from gateway.edge.listener import SubmissionFactory
+from gateway.edge.server import SubmissionProtocol
 from gateway.edge.tls import ServerTls
 from gateway.errors import ConfigError
 from tests.harness import Gateway, Security
+from tests.proxy_header import version1, version2
 from tests.unit.edge.certificate_files import AUTHORITY, NOW, settings, write_pair, write_short_key
 from tests.unit.edge.line import AUTH, ENVELOPE, HELLO, MESSAGE
 
@@ -115,9 +117,10 @@ class TlsTest(TestCase):
         self.gateway.edge.clock = reactor
         self.now = NOW
 
-    def serve(self, security: Security, tls: str = PAIR) -> None:
+    def serve(self, security: Security, tls: str = PAIR, proxies: tuple[str, ...] = ()) -> None:
         self.tls = self.gateway.edge.tls = ServerTls(settings(self.folder, tls), lambda: self.now)
-        listening = reactor.listenTCP(0, SubmissionFactory(self.gateway.edge, Listen(security=security)), interface="127.0.0.1")
+        listen = Listen(security=security, proxy_protocol_from=proxies)  # type: ignore[arg-type]
+        listening = reactor.listenTCP(0, SubmissionFactory(self.gateway.edge, listen), interface="127.0.0.1")
         self.port = listening.getHost().port
         self.addCleanup(self.end)
         self.addCleanup(listening.stopListening)
@@ -169,6 +172,29 @@ class TlsTest(TestCase):
         assert len(self.gateway.queued) == 1
         assert self.handshakes("TLSv1.3", "ok") == 1
         assert b"ESMTPSA" in self.gateway.queued[0].header
+
+    @inlineCallbacks
+    def test_a_proxys_header_stands_before_implicit_tls(self) -> Any:
+        self.serve("tls", proxies=("127.0.0.0/8",))
+        for client in ("203.0.113.9", "2001:db8::9"):
+            for header in (version1(client), version2(client)):
+                talk = yield self.connect()
+                talk.say(header)
+                talk.start_tls(ClientTls())
+                yield talk.until(b"220")
+                talk.say(HELLO + AUTH)
+                yield talk.until(b"235")
+        assert self.handshakes("TLSv1.3", "ok") == 4
+        sessions = [each for each in self.gateway.edge.sessions if isinstance(each, SubmissionProtocol)]
+        assert {session._peer.address for session in sessions} == {"203.0.113.9", "2001:db8::9"}
+
+    @inlineCallbacks
+    def test_a_handshake_without_a_proxys_header_is_refused(self) -> Any:
+        self.serve("tls", proxies=("127.0.0.0/8",))
+        yield self.refused(ClientTls())
+        labels = {"listener": "127.0.0.1:2587", "result": "proxy_refused"}
+        assert self.gateway.registry.get_sample_value("smtp_gateway_connections_total", labels) == 1
+        assert self.handshakes("none", "failed") is None
 
     @inlineCallbacks
     def test_a_message_over_starttls(self) -> Any:
