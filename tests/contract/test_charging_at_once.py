@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import create_engine, func, select
@@ -11,6 +12,7 @@ from sqlalchemy import create_engine, func, select
 from gateway.queue.allowance import OnLimit, Terms
 from gateway.queue.model import Added, Envelope, Field, Inline, NewMessage, NewRecipient
 from gateway.store import suspensions
+from gateway.store.clock import now
 from gateway.store.engine import opened, parse_url
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import metadata, recipient, resend
@@ -44,11 +46,14 @@ def message(process: int, session: int, turn: int, terms: Terms, key: str = "") 
 
 def all_at_once(url: str, new: Callable[[int, int, int], NewMessage], turns: int) -> Counter[type[Added]]:
     """Every session of every process adds one message after the other; what each came to."""
+    ready = Barrier(PROCESSES)
 
     def process(number: int) -> list[type[Added]]:
         pump = Pump()
         with running(url, pump) as database:
             outbox = SqlOutbox(database, f"/{number}")
+            pump.result(database.write(lambda connection: None))  # connected
+            ready.wait(20)
             answers: list[type[Added]] = []
             for turn in range(turns):
                 waiting = [deferred(outbox.add(new(number, n, turn), lease=False)) for n in range(SESSIONS)]
@@ -82,10 +87,10 @@ def test_each_submission_is_queued_and_charged_once(url: str) -> None:
 
 
 def test_of_many_that_replace_a_message_one_wins(url: str) -> None:
-    """The first one is out of date for all of them."""
+    """The first one is there no more, so each of them may take its place."""
     terms = Terms(1000, OnLimit.DEFER)
     with opened(url, write=True) as connection:
-        connection.execute(resend.insert().values(key="k", message_id="gone", at=1.0))
+        connection.execute(resend.insert().values(key="k", message_id="gone", at=now()))
     came_to = all_at_once(url, lambda process, session, turn: message(process, session, turn, terms, "k"), turns=1)
     assert {kind.__name__: count for kind, count in came_to.items()} == {"Queued": 1, "Duplicate": PROCESSES * SESSIONS - 1}
     with opened(url, write=False) as connection:
