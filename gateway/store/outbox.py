@@ -25,15 +25,15 @@ from sqlalchemy import (
 )
 from twisted.internet.defer import Deferred
 
-from gateway import address, maillog
+from gateway import maillog
 from gateway.queue.model import (
+    Added,
     BodyRef,
     Envelope,
     Field,
     Hold,
     Inline,
     NewMessage,
-    NewRecipient,
     Outcome,
     QueueCounts,
     QueuedMessage,
@@ -42,6 +42,7 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
+from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.schema import attempt, due_rows, message, process, queued, recipient
@@ -49,8 +50,6 @@ from gateway.store.schema import attempt, due_rows, message, process, queued, re
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
 _WAITING = (State.QUEUED, State.HELD)
 
-_ADD_MESSAGE = insert(message).values(accepted=now())
-_ADD_RECIPIENTS = insert(recipient).values(next_attempt=now()).returning(recipient.c.id, recipient.c.position)
 _DUE = (
     select(recipient.c.message_id)
     .where(due_rows, recipient.c.next_attempt <= now())
@@ -104,6 +103,11 @@ _ATTEMPT = insert(attempt).values(at=now())
 _RELEASE = (
     update(recipient)
     .where(recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"))
+    .values(process=None)
+)
+_DISOWN = (
+    update(recipient)
+    .where(recipient.c.message_id == bindparam("message"), recipient.c.process == bindparam("us"))
     .values(process=None)
 )
 _STILL_OURS = select(recipient.c.id).where(
@@ -190,9 +194,15 @@ class SqlOutbox:
         new = insert(process).values(name=self._name, started=now()).returning(process.c.id)
         return int(connection.execute(new).scalar_one())
 
-    def add(self, new: NewMessage, *, lease: bool) -> Deferred[QueuedMessage]:
+    def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
         us = self._process if lease else None
-        return self._database.write(lambda connection: _insert(connection, new, us))
+        return self._database.write(lambda connection: admit(connection, new, us))
+
+    def disown(self, message_id: str) -> Deferred[None]:
+        def free(connection: Connection) -> None:
+            connection.execute(_DISOWN, {"message": message_id, "us": self._process})
+
+        return self._database.write(free)
 
     def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
         return self._database.write(lambda connection: _lease(connection, _chosen(connection, _DUE, {}, limit), self._process))
@@ -252,57 +262,6 @@ class SqlOutbox:
         return self._database.read(lambda connection: set(connection.execute(_LIVE, {"names": list(names)}).scalars()))
 
 
-def _insert(connection: Connection, new: NewMessage, us: int | None) -> QueuedMessage:
-    connection.execute(
-        _ADD_MESSAGE,
-        {
-            "id": new.id,
-            "account_id": new.account_id,
-            "sender": new.envelope.sender,
-            "eight_bit": new.envelope.eight_bit,
-            "smtputf8": new.envelope.smtputf8,
-            "ret": new.envelope.ret,
-            "envid": new.envelope.envid,
-            "body_size": new.body.size,
-            "body_file": new.body.name if isinstance(new.body, Spooled) else None,
-            "header": new.header,
-            "body": new.body.data if isinstance(new.body, Inline) else None,
-        },
-    )
-    rows = [_new_row(new.id, position, r, us) for position, r in enumerate(new.recipients)]
-    ids = {position: id_ for id_, position in connection.execute(_ADD_RECIPIENTS, rows)}
-    leased = [Recipient(ids[i], r.address, r.field, r.notify, r.orcpt, 0, False) for i, r in enumerate(new.recipients)]
-    return QueuedMessage(new.id, new.account_id, new.envelope, new.header, new.body, 0.0, tuple(leased) if us else ())
-
-
-def _new_row(message_id: str, position: int, new: NewRecipient, us: int | None) -> dict[str, Any]:
-    return {
-        "message_id": message_id,
-        "position": position,
-        "address": new.address,
-        "domain": _domain(new.address),
-        "field": new.field.value,
-        "state": State.QUEUED.value,
-        "attempts": 0,
-        "process": us,
-        "notify": new.notify,
-        "orcpt": new.orcpt,
-        "delay_warned": False,
-        "code": 0,
-        "enhanced": "",
-        "text": "",
-        "hop": "",
-        "hold": Hold.NONE.value,
-    }
-
-
-def _domain(text: str) -> str:
-    try:
-        return address.parse(text).domain_key
-    except address.AddressError:  # a table whose logins are no addresses: their reports have no domain
-        return ""
-
-
 def _chosen(connection: Connection, rows: Select[Any], ages: Mapping[str, float], limit: int) -> list[str]:
     """The messages of the chosen recipients, in their order, at most `limit`."""
     ids = connection.execute(rows, {"rows": limit * _ROWS_A_MESSAGE, **ages}).scalars()
@@ -338,7 +297,7 @@ def _record(connection: Connection, us: int, records: Sequence[Record], reports:
         maillog.outcomes_too_late(late)
     if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
         for report in reports:
-            _insert(connection, report, None)
+            insert_message(connection, report, None)
     return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
 
 

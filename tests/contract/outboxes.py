@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from gateway.queue.model import (
+    Added,
     BodyRef,
     Envelope,
     Field,
@@ -30,6 +31,7 @@ from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import message, recipient
 from tests.fakes import FakeOutbox
 from tests.pump import Pump
+from tests.queued import queued
 from tests.stores import running, store_url
 
 T = TypeVar("T")
@@ -149,8 +151,12 @@ def failed(recipient: Recipient) -> Record:
     return Record(outcome(recipient, Result.FAILED), State.FAILED)
 
 
+def add(subject: Subject, message: NewMessage, *, lease: bool = False) -> Added:
+    return subject.wait(subject.outbox.add(message, lease=lease))
+
+
 def leased(subject: Subject, message: NewMessage | None = None) -> QueuedMessage:
-    return subject.wait(subject.outbox.add(message or new(), lease=True))
+    return queued(add(subject, message or new(), lease=True))
 
 
 def record(subject: Subject, *records: Record, reports: Sequence[NewMessage] = ()) -> list[Spooled]:

@@ -26,6 +26,7 @@ from tests.contract.outboxes import (
     subject_of,
     take,
 )
+from tests.queued import queued
 
 
 @pytest.fixture(params=["sql", "fake"])
@@ -47,7 +48,7 @@ def test_a_leased_message_is_handed_back_whole_and_to_nobody_else(subject: Subje
 
 
 def test_an_unleased_message_is_taken_as_it_was_added(subject: Subject) -> None:
-    added = subject.wait(subject.outbox.add(new(), lease=False))
+    added = queued(subject.wait(subject.outbox.add(new(), lease=False)))
     assert added.recipients == ()
     assert counts(subject) == (2, 0, 0, 0)
     [message] = take(subject)
@@ -202,7 +203,7 @@ def lose_nobody(subject: Subject, steps: Sequence[Step]) -> None:
     for number, (step, n) in enumerate(steps):
         some = list(ours.values())[: n + 1]
         if step.startswith("add"):
-            hold(subject.wait(subject.outbox.add(new(f"{number:016}"), lease=step == "add leased")))
+            hold(queued(subject.wait(subject.outbox.add(new(f"{number:016}"), lease=step == "add leased"))))
             accepted += 2
         elif step == "take":
             for message in take(subject, n):

@@ -18,8 +18,9 @@ from gateway.metrics import Metrics
 from gateway.store import lockout_listing
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.lockouts import KEEP, MAX_ATTEMPTS, SqlLockoutBook
+from gateway.store.lockouts import KEEP, SqlLockoutBook
 from gateway.store.schema import failure, known_network, lockout
+from gateway.store.shared_read import MAX_KEYS
 from gateway.store.sign_ins import SqlSignInHistory, recent
 from tests.pump import Pump
 from tests.stores import running, store_url
@@ -87,7 +88,7 @@ def test_those_who_wait_share_reads(database: Database, pump: Pump) -> None:
 def test_a_read_is_bounded(database: Database, pump: Pump) -> None:
     book = book_of(database)
     with statements() as seen:
-        for each in [book.look(attempt(n, account=f"a:{n}")) for n in range(2 * MAX_ATTEMPTS + 2)]:
+        for each in [book.look(attempt(n, account=f"a:{n}")) for n in range(2 * MAX_KEYS + 2)]:
             pump.result(each)
     assert sum("SELECT" in statement for statement, _ in seen) == 4
 
