@@ -244,7 +244,7 @@ class Gateway(Service):
         self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
         self._upkeep.every(HELD_EVERY, "looking at held mail", self._senders.let_go)
         self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
-        self._upkeep.every(HISTORY_EVERY, "writing down sign-ins", self._sign_in.history.flush)
+        self._upkeep.every(HISTORY_EVERY, "writing down sign-ins", self._sign_in.flush)
         self._upkeep.every(LEARN_EVERY, LEARNING, self._sign_in.learn_hashes)
         self._say_started()
 
@@ -348,7 +348,7 @@ class Gateway(Service):
         await self._end_sessions()
         await self._runner.stop(DELIVERIES_END)
         await self._relay.close()
-        await attempt("writing down sign-ins", self._sign_in.history.flush)
+        await attempt("writing down sign-ins", self._sign_in.flush)
         await self._sign_in.stop()
         await self._database.stop()
         self._disk.stop()

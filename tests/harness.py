@@ -41,7 +41,7 @@ WEB_ONLY = LoginRow("4", "webonly@example.com", "stored:secret", smtp_enabled=Fa
 
 
 class LoginTable:
-    """Directory. Rows by lower-case login, aliases by account id; `away` makes every query fail."""
+    """Directory and AccountRows. Rows by lower-case login, aliases by account id; `away` makes every query fail."""
 
     def __init__(self, *rows: LoginRow) -> None:
         self.rows = {row.login: row for row in rows}
@@ -51,6 +51,10 @@ class LoginTable:
     async def find(self, login: str) -> LoginRow | None:
         self._check()
         return self.rows.get(login.lower())
+
+    async def by_id(self, account_id: str) -> LoginRow | None:
+        self._check()
+        return next((row for row in self.rows.values() if row.id == account_id), None)
 
     case_sensitive = False
 
