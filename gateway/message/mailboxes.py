@@ -8,17 +8,20 @@ ways is refused (CVE-2023-27043 came from guessing). `named` is for telling reci
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway import address
 from gateway.address import Address
+from gateway.message import misreadings
 from gateway.message.header import BadContent
+from gateway.message.misreadings import ENCODED_WORD
 
 MAX_MEMBERS = 1000  # mailboxes and groups that `mailboxes` reads; nobody writes in the name of so many
 MAX_PARTS = 1000  # tokens kept of one member
 MAX_TOKENS = 50_000  # read of one value: the 8,000 named addresses that fill a header block have no more
 MAX_COMMENT_DEPTH = 20
-MAX_INTERNATIONAL = 50  # addresses whose domain is not ASCII: reading one can take a millisecond (RFC 5892, appendix A)
+MAX_INTERNATIONAL = 50  # addresses with such domains: reading one can take a millisecond (RFC 5892, appendix A)
 
 # Dots and "@" stay in a word, so that nearly every address is one token; `address.parse` takes it apart.
 # A run of commas is one: empty members are allowed (obs-mbox-list).
@@ -39,8 +42,8 @@ _PHRASE_KINDS = frozenset({"word", "quoted", "space", "comment"})
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 # What begins or ends a quoted string or a comment, and line breaks
 _HIDING_MARK = re.compile(rb'\\.|["()]|\r\n', re.DOTALL)
-# encoded-word (RFC 2047 section 2), less what could end a phrase: some programs decode first and look for "<" later
-_ENCODED_WORD = re.compile(r'=\?[^\s?"(),:;<>@\[\\\]]++\?[BbQq]\?[^\s?"()<>\\]*+\?=')
+# What some take for an encoded word, and others read on in
+_PERHAPS_ENCODED = re.compile(r"=\?[^?]*+\?[^?]*+\?[^?]*+\?=")
 
 _Part = tuple[str, str]  # kind, text
 
@@ -75,7 +78,7 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
             continue
         if parts:
             found.append(_mailbox(parts))
-            international += not str(found[-1]).isascii()
+            international += _is_international(str(found[-1]))
             if international > MAX_INTERNATIONAL:
                 raise BadContent("too many international addresses")
         after_group = member.end == ";"
@@ -84,23 +87,45 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
         in_group = in_group and not after_group
     if in_group:
         raise BadContent("a group without its end")
+    misreadings.check(text, {str(each) for each in found})
     return found
 
 
-def named(value: bytes) -> set[str]:
-    """The `Address.key` of each mailbox that can be found; the rest is passed over."""
-    keys: set[str] = set()
-    international = 0
-    for member in _members(_unfolded(value).decode("utf-8", "surrogateescape")):
+def named(*values: bytes) -> set[str]:
+    """The `Address.key` of each mailbox that can be found in the values; the rest is passed over.
+
+    What is one only for those who read an encoded word as it stands, or only for those who decode it first, is none.
+    """
+    specs: dict[str, None] = {}
+    for value in values:
+        text = _unfolded(value).decode("utf-8", "surrogateescape")
+        found = dict.fromkeys(_specs(text))
+        if "=?" in text:
+            decoded = set(_specs(_PERHAPS_ENCODED.sub("x", text)))
+            found = {spec: None for spec in found if spec in decoded}
+        specs |= found
+    international = list(filter(_is_international, specs))
+    return set(map(_key, specs.keys() - set(international[MAX_INTERNATIONAL:]))) - {""}
+
+
+def _specs(text: str) -> Iterator[str]:
+    for member in _members(text):
         if member.readable and member.parts and member.end != ":":
-            try:
-                spec = _spec(_stripped(member.parts))
-                international += not spec.isascii()
-                if international <= MAX_INTERNATIONAL or spec.isascii():
-                    keys.add(address.parse(spec).key)
-            except (BadContent, address.AddressError):
-                continue
-    return keys
+            with suppress(BadContent):
+                yield _spec(_stripped(member.parts))
+
+
+def _is_international(spec: str) -> bool:
+    """Whether its domain is not ASCII, or hides that in A-labels."""
+    domain = spec.rpartition("@")[2]
+    return not domain.isascii() or "xn--" in domain.lower()
+
+
+def _key(spec: str) -> str:
+    try:
+        return address.parse(spec).key
+    except address.AddressError:
+        return ""
 
 
 def _unfolded(value: bytes) -> bytes:
@@ -118,7 +143,7 @@ def _decoded(value: bytes) -> str:
         raise BadContent("characters that are neither ASCII nor UTF-8") from None
     if _CONTROL.search(text):
         raise BadContent("control characters")
-    if "=?" in _ENCODED_WORD.sub("", text):
+    if "=?" in ENCODED_WORD.sub("", text):
         raise BadContent("a damaged encoded word")
     return text
 
@@ -216,7 +241,7 @@ def _is_phrase(parts: list[_Part]) -> bool:
     for kind, text in parts:
         if text.startswith(".") and before != "word":
             return False
-        before = kind if kind != "word" or not _ENCODED_WORD.fullmatch(text) else "encoded"
+        before = kind if kind != "word" or not ENCODED_WORD.fullmatch(text) else "encoded"
     return all(kind in _PHRASE_KINDS and (kind != "word" or "@" not in text) for kind, text in parts)
 
 

@@ -97,7 +97,7 @@ def _addresses(field: RawField, name: str) -> list[Address]:
 
 
 def _named(header: Header, *names: bytes) -> set[str]:
-    return {key for name in names for field in header.all(name) for key in named(unfolded(field))}
+    return named(*(unfolded(field) for name in names for field in header.all(name)))
 
 
 def _from(login: str) -> bytes:
