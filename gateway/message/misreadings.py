@@ -15,7 +15,7 @@ MAX_ENCODED = 1000  # characters of one encoded word; RFC 2047 section 2 allows 
 # encoded-word (RFC 2047 section 2), less what could end a phrase
 ENCODED_WORD = re.compile(r'=\?([^\s?"(),:;<>@\[\\\]]++)\?([BbQq])\?([^\s?"()<>\\]*+)\?=')
 _BETWEEN = re.compile(r"\?=[ \t]++=\?")  # white space that is none (RFC 2047 section 6.2)
-_ANGLE = re.compile(r"<([^<>]*+)")
+_ANGLE = re.compile(r"<([^<>]*+)>?")
 _ROUTE = re.compile(r"@[^:]*+:")
 _WORD = re.compile(r'[^\s<>"(),;:\\]++')
 # Who drops comments and white space sees an address in `b @ (c) y. example`; "Käthe @ Work" is nobody's
