@@ -210,11 +210,13 @@ class Submission:
         except BadContent as bad:
             raise Refused(reply.bad_content(bad.reason)) from None
         sender = str(mail.sender) if mail.sender else ""
+        header = rewritten.encode() + b"\r\n"
+        eight_bit = mail.eight_bit or end.eight_bit or not header.isascii()  # a From field may have been added
         return NewMessage(
             draft.queue_id,
             account.id,
-            Envelope(sender, mail.eight_bit or end.eight_bit, mail.smtputf8, mail.ret, mail.envid),
-            rewritten.encode() + b"\r\n",
+            Envelope(sender, eight_bit, mail.smtputf8, mail.ret, mail.envid),
+            header,
             body,
             tuple(
                 NewRecipient(str(event.recipient), Field(place), event.notify, event.orcpt)

@@ -1,7 +1,8 @@
 """What is decided and changed in a submitted header, in one visible order.
 
 Nothing here reads a clock or draws a number: times and ids are arguments. The body and every field not named
-here pass byte for byte.
+here pass byte for byte; so does what a client itself writes into a field like X-Bcc or Apparently-To, which stand
+for no blind recipient in any standard. Nothing of the envelope is ever put into the header.
 """
 
 import re

@@ -32,7 +32,7 @@ import pytest
 
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue.model import NewMessage
-from tests.harness import Client, Gateway
+from tests.harness import CLERK, Client, Gateway
 
 DIALOGUES = sorted((Path(__file__).parents[1] / "dialogues").glob("*.txt"))
 NAMES = [path.stem for path in DIALOGUES]
@@ -60,6 +60,7 @@ WORLD: dict[str, Callable[[Gateway], None]] = {
     "the account is deleted": lambda world: world.table.rows.clear(),
     "the account is given away": lambda world: world.table.change("demo@example.com", id="99"),
     "the account may send 60 octets": lambda world: world.table.change("demo@example.com", max_message_size=60),
+    "the clerk has an alias": lambda world: world.table.sender_aliases.update({CLERK.id: frozenset({"clerk@example.com"})}),
     "the alias is removed": lambda world: world.table.sender_aliases.clear(),
 }
 
