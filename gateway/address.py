@@ -156,11 +156,9 @@ def _a_label(label: str) -> str:
 def _check_a_label(label: str) -> None:
     """RFC 5891 section 5.4: what is no A-label, or one of something forbidden, has no meaning that all readers share."""
     try:
-        if idna.alabel(idna.ulabel(label)) == label.encode("ascii"):
-            return
+        idna.ulabel(label)
     except UnicodeError:
-        pass
-    raise AddressError("domain is not valid in IDNA2008")
+        raise AddressError("domain is not valid in IDNA2008") from None
 
 
 def _check_literal(domain: str) -> None:

@@ -16,7 +16,7 @@ MAX_ENCODED = 1000  # characters of one encoded word; RFC 2047 section 2 allows 
 ENCODED_WORD = re.compile(r'=\?([^\s?"(),:;<>@\[\\\]]++)\?([BbQq])\?([^\s?"()<>\\]*+)\?=')
 _BETWEEN = re.compile(r"\?=[ \t]++=\?")  # white space that is none (RFC 2047 section 6.2)
 _ANGLE = re.compile(r"<([^<>]*+)>?")
-_ROUTE = re.compile(r"@[^:]*+:")
+_ROUTE = re.compile(r"\A@[^:]*+:")
 _WORD = re.compile(r'[^\s<>"(),;:\\]++')
 # Who drops comments and white space sees an address in `b @ (c) y. example`; "Käthe @ Work" is nobody's
 _REACHABLE = re.compile(r"@[^.]*+(?:\.[\s.]*+)++[^\s.]")
@@ -26,7 +26,7 @@ _BREAKING = re.compile(r"[\x00\r\n]")
 def check(text: str, authors: Collection[str]) -> None:
     """Raises BadContent when a careless reader of the value `text` finds an address that is none of the `authors`."""
     plain = _decoded(text) if "=?" in text else text
-    if any(_is_other(angle[1].strip(), authors) for reading in {text, plain} for angle in _ANGLE.finditer(reading)):
+    if any(_is_other(angle[1].strip(), authors) for angle in _ANGLE.finditer(plain)):
         raise BadContent('another address in "<" and ">"')
     if plain is not text:  # decoded, a name may have lost the quotes around it
         left = _WORD.sub(lambda word: "" if word[0] in authors else word[0], _ANGLE.sub("", plain))
@@ -35,7 +35,7 @@ def check(text: str, authors: Collection[str]) -> None:
 
 
 def _is_other(inside: str, authors: Collection[str]) -> bool:
-    return "@" in inside and inside not in authors and _ROUTE.sub("", inside, count=1) not in authors
+    return "@" in inside and inside not in authors and _ROUTE.sub("", inside) not in authors
 
 
 def _decoded(text: str) -> str:

@@ -24,6 +24,7 @@ ACCEPTED = [
     "=?utf-8?q?K=C3=A4the_=40_Work?= <a@x.example>",
     "=?utf-8?q?K=C3=A4the_=40_Work_Inc=2E?= <a@x.example>",
     "=?utf-8?q?a=40x=2Eexample?= <a@x.example>",
+    "=?utf-8?q?a=40?=\r\n =?utf-8?q?x=2Eexample?= <a@x.example>",
     "=?utf-8?q?a=40x=2Eexample_=3Ca=40x=2Eexample=3E?= <a@x.example>",
     "=?utf-8?q?J=C3=A4ne?= <a@x.example>, =?utf-8?q?B=C3=B6b?= <b@x.example>",
     "=?utf-8?q?J=C3=A4ne?= <@r.example:a@x.example>",
@@ -39,6 +40,7 @@ def test_names_that_mislead_nobody(value: str) -> None:
 REFUSED = [
     ("=?utf-8?q?=3Cb=40y=2Eexample=3E?= <a@x.example>", 'another address in "<" and ">"'),
     ("=?utf-7?q?+ADw-b+AEA-y.example+AD4-?= <a@x.example>", 'another address in "<" and ">"'),
+    ("=?utf-7*en?q?+ADw-b+AEA-y.example+AD4-?= <a@x.example>", 'another address in "<" and ">"'),
     ("=?cp037?q?=4C=82=7C=A8=4B=85=A7?= <a@x.example>", 'another address in "<" and ">"'),
     ("=?x-unknown?q?=3Cb=40y=2Eexample=3E?= <a@x.example>", 'another address in "<" and ">"'),
     ("=?utf-8*en?b?PGJAeS5leGFtcGxlPg==?= <a@x.example>", 'another address in "<" and ">"'),
