@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from gateway.metrics import Metrics
+from gateway.queue.lease import Lease
 from gateway.queue.model import (
     BodyRef,
     Envelope,
@@ -95,7 +96,7 @@ class ChosenRelay:
         self.sent: list[tuple[QueuedMessage, list[str]]] = []
         self._waiting: list[Deferred[None]] = []
 
-    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         self.sent.append((message, [recipient.address for recipient in recipients]))
         if self.held:
             gate: Deferred[None] = Deferred()

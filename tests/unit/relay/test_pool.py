@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -21,12 +22,13 @@ from zope.interface import implementer
 from gateway.config import NextHop
 from gateway.errors import ConfigError, Unavailable
 from gateway.metrics import Metrics
+from gateway.queue.lease import TRUSTED, Lease, LeaseLost
 from gateway.queue.model import Envelope, Outcome, QueuedMessage, Result, Spooled
 from gateway.relay.connection import TlsFailed
 from gateway.relay.hop import HopDown
 from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import KEEP, SmtpHop
-from tests.unit.relay.faulty_hop import DROP, BlockBodies, FaultyHop, eight_bit, message, port_of
+from tests.unit.relay.faulty_hop import DROP, BlockBodies, FaultyHop, Store, eight_bit, message, port_of, trusted
 
 reactor: Any = global_reactor
 HEADER_AND_BODY = b"Subject: s\r\n\r\nhello\r\n"
@@ -78,9 +80,11 @@ class HopTest(TestCase):
         return self.metrics.registry.get_sample_value("smtp_gateway_hop_connections", {"hop": hop.label, "state": state})
 
 
-async def send(hop: SmtpHop | NextHops, queued: QueuedMessage | None = None) -> list[Outcome]:
+async def send(
+    hop: SmtpHop | NextHops, queued: QueuedMessage | None = None, lease: Lease | None = None
+) -> list[Outcome]:
     queued = queued or message()
-    return await hop.deliver(queued, queued.recipients)
+    return await hop.deliver(queued, queued.recipients, lease or trusted(queued))
 
 
 def asynchronous(coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
@@ -230,6 +234,101 @@ class KeptConnectionTest(HopTest):
         await faulty.until_open(0)
         await send(hop)  # one still under way at close is not kept
         await faulty.until_open(0)
+
+
+class LimitsTest(HopTest):
+    """RFC 9422, and hops that say 452 to some recipients: what is left over has no outcome and goes in the next transaction."""
+
+    def many(self) -> QueuedMessage:
+        return message(*(f"{name}@y.example" for name in "bcdef"))
+
+    async def test_more_than_rcptmax_are_left_over(self) -> None:
+        for extensions in (["PIPELINING", "LIMITS RCPTMAX=2"], ["LIMITS RCPTMAX=2"]):
+            faulty = FaultyHop(extensions)
+            outcomes = await send(self.hop(self.serve(faulty)), self.many())
+            assert [(o.recipient.address[0], o.result) for o in outcomes] == [
+                ("b", Result.DELIVERED),
+                ("c", Result.DELIVERED),
+            ]
+            assert faulty.verbs.count("RCPT") == 2
+
+    async def test_those_that_are_too_many_for_the_hop_are_left_over(self) -> None:
+        faulty = FaultyHop()
+        faulty.answers["RCPT"] = [b"550 5.1.1 nobody\r\n", b"250 ok\r\n", b"450 4.2.1 later\r\n"] + [b"452 4.5.3 many\r\n"] * 2
+        outcomes = await send(self.hop(self.serve(faulty)), self.many())
+        assert [(o.recipient.address[0], o.result) for o in outcomes] == [
+            ("b", Result.FAILED),
+            ("c", Result.DELIVERED),
+            ("d", Result.RETRY),
+        ]
+
+    async def test_none_delivered_none_left_over(self) -> None:
+        """Else we would ask for ever."""
+        for last in (b"554 5.5.1 none\r\n", b"451 4.3.0 no\r\n"):
+            faulty = FaultyHop()
+            faulty.answers["RCPT"] = [b"250 ok\r\n"] + [b"452 4.5.3 many\r\n"] * 4
+            faulty.answers["DATA"] = [last]
+            outcomes = await send(self.hop(self.serve(faulty)), self.many())
+            assert len(outcomes) == 5
+            assert {o.code for o in outcomes[1:]} == {452}
+
+    async def test_a_connection_is_not_used_beyond_mailmax(self) -> None:
+        faulty = FaultyHop(["PIPELINING", "LIMITS MAILMAX=2"])
+        hop = self.hop(self.serve(faulty))
+        for _ in range(5):
+            (outcome,) = await send(hop)
+            assert outcome.result == Result.DELIVERED
+        assert faulty.connections == 3
+        assert faulty.verbs.count("QUIT") == 2
+
+
+class LeaseTest(HopTest):
+    """The store is asked before MAIL and before the final dot; a lost lease never ends a message."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store = Store()
+        self.clock = Clock()
+
+    async def test_it_is_asked_once_where_both_come_soon_after_one_another(self) -> None:
+        hop = self.hop(self.serve(FaultyHop()))
+        (outcome,) = await send(hop, lease=self.store.lease(message(), self.clock))
+        assert (outcome.result, self.store.looks) == (Result.DELIVERED, 1)
+
+    async def test_gone_before_mail_nothing_is_said(self) -> None:
+        self.store.gone = {1}
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        with pytest.raises(LeaseLost):
+            await send(hop, lease=self.store.lease(message(), self.clock))
+        await faulty.until_open(0)
+        assert "MAIL" not in faulty.verbs
+        assert self.connections(hop, "busy") == 0
+
+    async def test_gone_before_the_final_dot_the_message_is_never_ended(self) -> None:
+        for large in (False, True):
+            self.bodies.blocks = [b"x" * 100_000 + b"\r\n"] * 5
+            queued = message("b@y.example", "c@y.example", body=Spooled("big", 500_010) if large else None)
+            store, clock, faulty = Store(), Clock(), FaultyHop()
+            store.gone = {2}
+            hop = self.hop(self.serve(faulty))
+            lease = store.lease(queued, clock, age=0.0)
+            faulty.on_data = lambda clock=clock: clock.advance(TRUSTED + 1)  # as if we had been stopped there
+            with pytest.raises(LeaseLost):
+                await send(hop, queued, lease)
+            await faulty.until_open(0)
+            assert faulty.verbs[-1] == "DATA"
+            assert faulty.messages == []
+            assert store.looks == 1
+            (again,) = await send(hop)  # the hop is well
+            assert again.result == Result.DELIVERED
+
+    async def test_a_lost_lease_says_nothing_about_the_hop(self) -> None:
+        self.store.gone = {1}
+        hops = NextHops([self.hop(self.serve(FaultyHop()))], reactor)
+        with pytest.raises(LeaseLost):
+            await send(hops, lease=self.store.lease(message(), self.clock))
+        assert hops.capacity() > 1
 
 
 class TroubleTest(HopTest):
