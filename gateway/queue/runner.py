@@ -22,6 +22,7 @@ from gateway import maillog
 from gateway.errors import Unavailable
 from gateway.message.report import Action
 from gateway.metrics import Metrics
+from gateway.queue.lease import Lease, LeaseLost
 from gateway.queue.model import (
     NewMessage,
     Outcome,
@@ -33,7 +34,6 @@ from gateway.queue.model import (
     State,
     transactions,
 )
-from gateway.queue.lease import Lease, LeaseLost
 from gateway.queue.ports import Bodies, Outbox, Relay
 from gateway.queue.reports import Reporter
 from gateway.queue.schedule import Schedule

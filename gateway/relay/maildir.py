@@ -42,7 +42,7 @@ class MaildirHop:
         self._seconds = metrics.delivery_attempt_seconds.labels(hop=label)
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
-        """As `Hop.deliver`, for all of them; a full or broken disk means RETRY, never HopDown: other folders may be elsewhere."""
+        """As `Hop.deliver`; a full or broken disk means RETRY, never HopDown: other folders may be elsewhere."""
         await lease.confirm()
         started = self._clock.seconds()
         outcomes = [await self._one(message, recipient) for recipient in recipients]

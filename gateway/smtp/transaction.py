@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def too_many(self) -> bool:
-        """Whether the hop wants this one in another transaction (RFC 5321 section 4.5.3.1.10); 4.5.3 is RFC 3463's word for it."""
+        """Whether the hop wants this one in another transaction (RFC 5321 section 4.5.3.1.10; 4.5.3 in RFC 3463)."""
         return self.result == "retry" and (self.enhanced == "4.5.3" or (self.code == 452 and not self.enhanced))
 
 
@@ -61,8 +61,8 @@ _LIMIT = re.compile(r"([A-Z0-9]+)=([1-9][0-9]{0,5})")
 def refusals(transaction: Transaction, extensions: Extensions) -> list[Verdict | None]:
     """For each recipient, why this hop cannot be asked at all; None where it can.
 
-    RFC 6152 section 3 (8BITMIME), RFC 1870 section 6.1 (SIZE), RFC 6531 sections 3.1 and 3.5 (SMTPUTF8). That is final: the next
-    hops of a list stand in for one another, and none of them is asked to take what another will not.
+    RFC 6152 section 3 (8BITMIME), RFC 1870 section 6.1 (SIZE), RFC 6531 sections 3.1 and 3.5 (SMTPUTF8). That is final: the
+    next hops of a list stand in for one another, and none of them is asked to take what another will not.
     """
     count = len(transaction.recipients)
     limit = extensions.get("SIZE", "")

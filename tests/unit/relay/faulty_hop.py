@@ -29,12 +29,16 @@ GOOD = {
 
 
 class FaultyHop(Factory):
-    """`answers[verb]` are given first, one for each time the verb comes; then GOOD, or 250."""
+    """`answers[verb]` are given first, one for each time the verb comes; then GOOD, or 250.
+
+    With `mute` a session that was SILENT once says nothing more. Without `tls` no handshake follows STARTTLS.
+    """
 
     def __init__(self, extensions: Iterable[str] = ("PIPELINING",), tls: Any = None, *, implicit: bool = False) -> None:
         self.extensions = list(extensions)
         self.tls = tls
         self.implicit = implicit
+        self.mute = False
         self.answers: dict[str, list[bytes]] = defaultdict(list)
         self.verbs: list[str] = []
         self.on_data: Callable[[], None] | None = None  # called once, when DATA comes
@@ -70,6 +74,11 @@ class FaultyHop(Factory):
         for waiting in ready:
             waiting.callback(None)
 
+    def stop_reading(self) -> None:
+        for session in self.open:
+            transport: Any = session.transport
+            transport.pauseProducing()
+
     def drop_all(self) -> Deferred[None]:
         for session in list(self.open):
             session.drop()
@@ -82,6 +91,7 @@ class FaultySession(Protocol):
         self.buffer = b""
         self.in_data = False
         self.encrypted = hop.implicit
+        self.silent = False
 
     def connectionMade(self) -> None:
         self.hop.open.append(self)
@@ -102,9 +112,10 @@ class FaultySession(Protocol):
 
     def say(self, verb: str) -> bytes:
         answer = self.hop.answer(verb)
+        self.silent = answer == SILENT or (self.silent and self.hop.mute)
         if answer == DROP:
             self.drop()
-        elif answer != SILENT:
+        elif not self.silent:
             transport: Any = self.transport
             transport.write(answer)
         return answer
@@ -138,7 +149,8 @@ class FaultySession(Protocol):
                 happens()
         if verb == "STARTTLS" and answer.startswith(b"220"):
             self.buffer, self.encrypted = b"", True
-            transport.startTLS(self.hop.tls)
+            if self.hop.tls is not None:
+                transport.startTLS(self.hop.tls)
         if verb == "QUIT":
             transport.loseConnection()
         return True
