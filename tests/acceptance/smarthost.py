@@ -63,6 +63,7 @@ class Smarthost:
         self.tls: ssl.SSLContext | None = None
         self.bad_tls: list[ssl.SSLContext | bytes] = []
         self.life = 0
+        self.greeted = 0  # connections so far
         self.deliveries: list[Delivery] = []
         self.port = free_port()
         self._server: _Server | None = None
@@ -151,6 +152,7 @@ class _Session(socketserver.StreamRequestHandler):
         self._hop = self.server.hop
         self._life = self._hop.life
         self._encrypted = False
+        self._hop.greeted += 1
         self.server.open.add(self.request)
 
     def finish(self) -> None:
