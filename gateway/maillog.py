@@ -76,6 +76,11 @@ def outcomes_too_late(recipients: int) -> None:
     log.warning("outcomes of deliveries came too late and were dropped", recipients=recipients)
 
 
+def leases_lost(queue_id: str, recipients: int) -> None:
+    """Of a message under way: another process has them now, or an operator has held or deleted them."""
+    log.warning("not sent, it is not ours any more", queue_id=queue_id, recipients=recipients)
+
+
 def two_accounts(account_ids: Sequence[str]) -> None:
     log.error("two accounts differ in letter case only; neither can sign in", accounts=sorted(account_ids))
 

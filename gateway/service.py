@@ -101,7 +101,7 @@ class Gateway(Service):
 
     def __init__(self, settings: Config, reactor: Any, write_log: Callable[[str], object], *, show_card: bool) -> None:
         logs.configure(settings.log.format, settings.log.level, write_log)
-        reactor.seconds = time.monotonic  # a step of the wall clock must not fire every timer
+        reactor.seconds = _steady  # a step of the wall clock must not fire every timer
         self._settings = settings
         self._reactor = reactor
         self._write_log = write_log
@@ -385,6 +385,14 @@ class Gateway(Service):
         if in_time:
             limit.cancel()
         return in_time
+
+
+def _steady() -> float:
+    """Seconds that no step of the wall clock changes, and that go on while the machine sleeps, where its system counts them.
+
+    A lease that ran out in the machine's sleep must look as old as it is; time.monotonic stands still there.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _schedule(settings: Config) -> Schedule:

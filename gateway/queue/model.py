@@ -164,6 +164,7 @@ class Outcome:
     relayed_dsn: bool = False  # the hop took over NOTIFY (RFC 3461 section 5.2.2)
     burns_attempt: bool = True  # False: no hop could be reached; not the message's fault
     final: bool = False  # delivered for good, into a mailbox: nobody after us will report (RFC 3461 section 5.2.3)
+    unconfirmed: bool = False  # the final reply was lost: it may have arrived, and may arrive again
 
 
 @dataclass(frozen=True, slots=True)
