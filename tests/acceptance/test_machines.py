@@ -17,7 +17,9 @@ TAKEN_OVER = 90.0  # seconds, on a busy machine; a minute is what is promised
 
 
 def test_a_lock_made_at_one_holds_at_the_other(shared_store: SharedStore) -> None:
-    one, two = (shared_store.machine(lockout={"failures": 3}).start() for _ in range(2))
+    one = shared_store.machine(lockout={"failures": 3}).start()
+    accounts = {"url": f"sqlite:///{one.at.accounts.path}"}
+    two = shared_store.machine(lockout={"failures": 3}, accounts=accounts).start()
     for number in range(3):
         with pytest.raises(smtplib.SMTPAuthenticationError) as wrong:
             session((one, two)[number % 2], password=f"wrong {number}")
