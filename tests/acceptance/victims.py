@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol
 
+from tests.acceptance.deliveries import HOP
 from tests.acceptance.free_port import free_port
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.journal_hop import Entry
@@ -19,7 +21,7 @@ _HOP = Path(__file__).with_name("journal_hop.py")
 
 
 class Victim(Protocol):
-    """`who` is the name in the account of kills (`gateway.tests.deliveries`)."""
+    """`who` is its name in the account (tests.acceptance.deliveries)."""
 
     @property
     def who(self) -> str: ...
@@ -34,7 +36,7 @@ class Victim(Protocol):
 class JournalHop:
     """journal_hop.py as a process, always on the same port and with the same journal."""
 
-    who = "hop"
+    who = HOP
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -49,9 +51,12 @@ class JournalHop:
 
     def revive(self) -> None:
         self._lives += 1
-        words = [sys.executable, _HOP, str(self.port), self._journal, str(self._lives)]
+        # setpriv: should this process die without a word, the kernel ends the hop
+        words = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, _HOP]
         with self._errors.open("ab") as errors:
-            self._process = subprocess.Popen(words, stderr=errors)
+            self._process = subprocess.Popen(
+                [*words, str(self.port), self._journal, str(self._lives)], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
+            )
         until(self._answers, lambda: self._errors.read_text("utf-8"), PATIENCE)
 
     def kill(self) -> None:
@@ -60,7 +65,60 @@ class JournalHop:
             self._process.wait(PATIENCE)
             self._process = None
 
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5.0) as connection:
+                return connection.recv(3) == b"220"
+        except OSError:
+            return False
+
     def entries(self) -> list[Entry]:
         """The journal so far."""
         complete, _, _ = self._journal.read_text("utf-8").rpartition("\n") if self._journal.exists() else ("", "", "")
         return [Entry(*json.loads(line)) for line in complete.splitlines()]
+
+
+class Gateway:
+    """A whole gateway: its workers, when it has some, end by themselves."""
+
+    def __init__(self, process: GatewayProcess) -> None:
+        self.process = process
+        self.who = str(process.at.settings["server"]["hostname"])
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def revive(self) -> None:
+        self.process.start()
+
+
+class Worker:
+    """One of a gateway's workers; the gateway brings it back by itself."""
+
+    def __init__(self, gateway: GatewayProcess, number: int) -> None:
+        self._gateway, self._number = gateway, number
+        self.who = str(gateway.at.settings["server"]["hostname"])
+
+    def kill(self) -> None:
+        pid = sorted(children(self._gateway.process.pid))[self._number]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not runs(pid), "the worker is gone", PATIENCE)
+
+    def revive(self) -> None:
+        wanted = self._gateway.at.settings["server"]["workers"]
+        until(lambda: sum(map(runs, children(self._gateway.process.pid))) == wanted, self._gateway.story, PATIENCE)
+
+
+class Store:
+    """A PostgreSQL server."""
+
+    who = "store"
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._process = process
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def revive(self) -> None:
+        self._process.start()

@@ -1,0 +1,99 @@
+"""kill -9 of whatever there is, at random moments under load: what got a 250 arrives, and twice only for a reason.
+
+On SQLite and on PostgreSQL, with one process, with workers, with two gateways over one store. `make soak ROUNDS=30` for more.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.campaign import Campaign
+from tests.acceptance.conftest import Install
+from tests.acceptance.free_port import free_port
+from tests.acceptance.gateway_process import GatewayProcess
+from tests.acceptance.installation import merged, run_tool
+from tests.acceptance.rounds import ROUNDS, chance
+from tests.acceptance.smtpload import smtpload
+from tests.acceptance.victims import Gateway, JournalHop, Store, Victim, Worker
+from tests.servers.databases import Postgresql
+
+__all__ = ["smtpload"]
+pytestmark = pytest.mark.timeout(180 + 30 * ROUNDS)
+
+SHAPES = {"one process": (1, 1), "workers": (1, 2), "two gateways": (2, 1)}  # gateways, workers of each
+
+
+@pytest.fixture
+def hop(tmp_path: Path) -> Iterator[JournalHop]:
+    made = JournalHop(tmp_path)
+    made.revive()
+    yield made
+    made.kill()
+
+
+def _settings(hop: JournalHop, name: str) -> dict[str, Any]:
+    """No TLS, for the load's sake, and no limit that it would reach."""
+    return {
+        "server": {"hostname": name, "secret": "x" * 32},
+        "listen": [{"port": free_port(), "security": "none", "allow_plaintext_auth": True}],
+        "limits": {"daily_recipients": 0},
+        "relay": {"next_hop": [hop.url], "retry": ["1s"]},
+    }
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest) -> Iterator[Postgresql | None]:
+    """The server of the store, if it has one."""
+    found = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    yield found
+    if found is not None and not found.process.runs:  # a test ended while it was away
+        found.process.start()
+
+
+def _gateways(install: Install, server: Postgresql | None, hop: JournalHop, shape: str) -> list[GatewayProcess]:
+    """So many, with one store and one login table, serving."""
+    gateways, workers = SHAPES[shape]
+    made: list[GatewayProcess] = []
+    shared: dict[str, Any] = {"store": {"url": server.database().url}} if server else {}
+    for number in range(gateways):
+        settings = merged(_settings(hop, f"gateway{number}.example"), shared)
+        settings["server"] |= {"workers": workers} if workers > 1 else {}
+        made.append(install(settings))
+        at = made[-1].at
+        if number == 0 and server:
+            done = run_tool(at.folder, "store", "migrate")
+            assert done.returncode == 0, done.stderr
+        if number == 0:
+            shared = {"store": {"url": f"sqlite:///{at.state}/gateway.db"}} | shared
+            shared["accounts"] = {"url": f"sqlite:///{at.accounts.path}"}
+    return [each.start() for each in made]
+
+
+def _victims(gateways: Sequence[GatewayProcess], server: Postgresql | None, hop: JournalHop, shape: str) -> list[Victim]:
+    workers = SHAPES[shape][1]
+    found: list[Victim] = [hop, *map(Gateway, gateways)]
+    found += [Worker(gateways[0], number) for number in range(workers)] if workers > 1 else []
+    return [*found, Store(server.process)] if server else found
+
+
+def _in_turn(victims: list[Victim], rounds: int, luck: random.Random) -> Iterator[Victim]:
+    """Each of them at least once, in any order."""
+    luck.shuffle(victims)
+    for _, victim in zip(range(max(rounds, len(victims))), cycle(victims), strict=False):
+        yield victim
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_got_a_250_arrives(
+    shape: str, install: Install, server: Postgresql | None, hop: JournalHop, smtpload: Path, tmp_path: Path
+) -> None:
+    luck = chance(f"{shape} on {'PostgreSQL' if server else 'SQLite'}")
+    gateways = _gateways(install, server, hop, shape)
+    campaign = Campaign(smtpload, tmp_path, gateways, hop, luck)
+    for victim in _in_turn(_victims(gateways, server, hop, shape), ROUNDS, luck):
+        campaign.round(victim)
+    campaign.settle()
