@@ -26,6 +26,7 @@ class GatewayProcess:
     def __init__(self, installation: Installation) -> None:
         self.at = installation
         self.starttls = self.tls = self.http = 0  # ports
+        self.environment: Mapping[str, str] = {}  # what it gets besides ours
         self.log_file = installation.folder / "gateway.log"
         self.error_file = installation.folder / "gateway.err"
         self._process: subprocess.Popen[bytes] | None = None
@@ -39,7 +40,12 @@ class GatewayProcess:
         self._life = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as out, self.error_file.open("ab") as err:
             self._process = subprocess.Popen(
-                command, cwd=elsewhere(self.at.folder), env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                command,
+                cwd=elsewhere(self.at.folder),
+                env=environment() | self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
             )
 
     def start(self, *options: str) -> "GatewayProcess":
