@@ -37,6 +37,4 @@ def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str,
     return bool(read) and read != model.model_fields[key].get_default()
 
 
-_REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
-    ("server", Server, ("workers",)),
-)
+_REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (("server", Server, ("workers",)),)
