@@ -225,7 +225,7 @@ class Submission:
             self._rules.metrics.messages_total.labels("duplicate").inc()
             maillog.sent_again(added.first, message.account_id)
             return reply.accepted(added.first)
-        self._count(message, transaction.mail)
+        self._count(message, unannounced=event.eight_bit and not transaction.mail.eight_bit)
         self._quota.charged(self._account, self._rules.limits, added, len(message.recipients))
         return reply.accepted(draft.queue_id)
 
@@ -273,7 +273,8 @@ class Submission:
             for event, place in zip(asked, places, strict=True)
         )
         sender = str(mail.sender) if mail.sender else ""
-        envelope = Envelope(sender, mail.eight_bit or end.eight_bit, mail.smtputf8, mail.ret, mail.envid)
+        eight_bit = mail.eight_bit or end.eight_bit or not header.isascii()  # a From field may have been added
+        envelope = Envelope(sender, eight_bit, mail.smtputf8, mail.ret, mail.envid)
         terms = terms_of(account, self._rules.limits)
         # Two messages without a Message-ID may be alike and both be meant: a script's alert, twice
         key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"Message-ID") else ""
@@ -285,9 +286,9 @@ class Submission:
         client = None if self._rules.hide_client else self._peer.address
         return prepare.Trace(self._rules.hostname, queue_id, self._helo, client, protocol, tls)
 
-    def _count(self, message: NewMessage, mail: events.MailFrom) -> None:
+    def _count(self, message: NewMessage, *, unannounced: bool) -> None:
         metrics = self._rules.metrics
-        if message.envelope.eight_bit and not mail.eight_bit:
+        if unannounced:  # 8-bit octets, which clients send without having said so
             metrics.eight_bit_unannounced_total.inc()
         metrics.messages_total.labels("accepted").inc()
         metrics.message_bytes.observe(message.size)
