@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -55,7 +54,7 @@ def _log_writer(options: Options) -> Callable[[str], object]:
     """Where log lines go: twistd's --logfile, its twistd.log when it runs in the background, or standard output."""
     twistd: Any = options.parent or {}
     name = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
-    return partial(logs.write_to, sys.__stdout__) if name == "-" else logs.file_writer(Path(name).absolute())
+    return logs.writer("" if name == "-" else os.path.abspath(name))
 
 
 class Serving(Protocol):
@@ -93,7 +92,7 @@ class Gateway(Service):
         limits = settings.limits
         self._serving: Serving = Node(self._stores, reactor, Door(limits.connections, limits.connections_per_network))
         self._site = operators_site(
-            self._stores.metrics,
+            self._stores.metrics.registry,
             self._housekeeping.count_queue,
             {**self._housekeeping.checks, "listeners": self._check_listeners},
         )
