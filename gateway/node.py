@@ -42,7 +42,7 @@ class Node:
         self._reactor = reactor
         self._upkeep = Upkeep(reactor)
         self._ports: Sequence[Port] = ()
-        self._begun = False
+        self._begun = self._stopped = False
         self._wire_queue()
         self._wire_edge(door)
 
@@ -102,6 +102,8 @@ class Node:
         """Let people in by `ports`, which are bound and not read from yet; our outbox is registered."""
         self._ports = ports
         await attempt(LEARNING, self._stores.sign_in.learn_hashes)  # before the first refusal, whose time depends on it
+        if self._stopped:
+            return
         self._runner.start()
         for port in ports:
             port.startReading()
@@ -116,7 +118,7 @@ class Node:
     async def _look_at_certificates(self) -> None:
         self._tls.load_if_changed(self._stores.settings)
 
-    def reload(self, new: Config) -> None:
+    async def reload(self, new: Config) -> None:
         """Take certificates, limits, senders, lockout and relay settings. Raises ConfigError with everything as it was."""
         relay = next_hops(new, self._stores, self._reactor)
         self._tls.load(new)
@@ -136,6 +138,7 @@ class Node:
 
     async def stop(self, patience: float = math.inf) -> None:
         """Let nobody in, end the sessions, let deliveries end: each as long as it may, and at most `patience` seconds."""
+        self._stopped = True
         self._upkeep.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         await self._end_sessions(min(SESSIONS_END, patience))

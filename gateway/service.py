@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -23,10 +23,12 @@ from gateway.errors import ConfigError, Unavailable
 from gateway.housekeeping import Housekeeping
 from gateway.listening import CannotBind, bind
 from gateway.node import Node
-from gateway.share import Share
+from gateway.share import Share, usable_cores
 from gateway.store.lockfile import hold
 from gateway.stores import Stores
+from gateway.upkeep import attempt
 from gateway.web.site import operators_site
+from gateway.workers import Workers
 
 NEED_RESTART = ("listen", "accounts", "store", "http")  # tables that a reload does not take
 
@@ -44,17 +46,23 @@ def makeService(options: Options) -> "Gateway":
 
     path = Path(options["config"] or os.environ.get("SMTP_GATEWAY_CONFIG", "gateway.toml"))
     try:
-        return Gateway(config.load(path, os.environ), reactor, _log_writer(options), show_card=bool(options["card"]))
+        return Gateway(config.load(path, os.environ), reactor, _log_file(options), show_card=bool(options["card"]))
     except ConfigError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
         raise SystemExit(2) from None
 
 
-def _log_writer(options: Options) -> Callable[[str], object]:
-    """Where log lines go: twistd's --logfile, its twistd.log when it runs in the background, or standard output."""
+def _log_file(options: Options) -> str:
+    """Where log lines go: twistd's --logfile, or its twistd.log when it runs in the background; "" is standard output."""
     twistd: Any = options.parent or {}
     name = twistd.get("logfile") or ("-" if twistd.get("nodaemon", True) else "twistd.log")
-    return logs.writer("" if name == "-" else os.path.abspath(name))
+    return "" if name == "-" else os.path.abspath(name)
+
+
+def number_of_workers(settings: Config) -> int:
+    """How many processes are to serve beside this one; 0 when it serves alone."""
+    wanted = usable_cores() if settings.server.workers == "auto" else settings.server.workers
+    return wanted if wanted > 1 else 0
 
 
 class Serving(Protocol):
@@ -70,7 +78,7 @@ class Serving(Protocol):
 
     def begin(self, ports: Sequence[Port]) -> Awaitable[None]: ...
 
-    def reload(self, new: Config) -> None: ...
+    def reload(self, new: Config) -> Awaitable[None]: ...
 
     def stop(self) -> Awaitable[None]: ...
 
@@ -78,24 +86,28 @@ class Serving(Protocol):
 class Gateway(Service):
     """The gateway of one state directory. The constructor raises ConfigError and starts nothing."""
 
-    def __init__(self, settings: Config, reactor: Any, write_log: Callable[[str], object], *, show_card: bool) -> None:
-        logs.configure(settings.log.format, settings.log.level, write_log)
+    def __init__(self, settings: Config, reactor: Any, log_file: str, *, show_card: bool) -> None:
+        self._write_log = logs.writer(log_file)
+        logs.configure(settings.log.format, settings.log.level, self._write_log)
         self._settings = settings
         self._reactor = reactor
-        self._write_log = write_log
         self._show_card = show_card
-        self._lock = hold(settings.server.state_dir)
-        self._stores = Stores(settings, reactor, Share())
+        lock = hold(settings.server.state_dir)
+        self._workers = number_of_workers(settings)
+        self._stores = Stores(settings, reactor, Share(0, self._workers) if self._workers else Share())
         self._housekeeping = Housekeeping(self._stores, reactor)
         self._ports: list[Port] = []
         self._leaving = False
-        limits = settings.limits
-        self._serving: Serving = Node(self._stores, reactor, Door(limits.connections, limits.connections_per_network))
-        self._site = operators_site(
-            self._stores.metrics.registry,
-            self._housekeeping.count_queue,
-            {**self._housekeeping.checks, "listeners": self._check_listeners},
-        )
+        self._serving: Serving
+        checks = {**self._housekeeping.checks, "listeners": self._check_listeners}
+        if self._workers:
+            workers = Workers(self._workers, self._stores, reactor, lock=lock, log_file=log_file)
+            self._serving = workers
+            self._site = operators_site(workers.totals, lambda: self._count_all(workers), checks)
+        else:
+            door = Door(settings.limits.connections, settings.limits.connections_per_network)
+            self._serving = Node(self._stores, reactor, door)
+            self._site = operators_site(self._stores.metrics.registry, self._housekeeping.count_queue, checks)
 
     # Start
 
@@ -124,8 +136,8 @@ class Gateway(Service):
         await self._stores.outbox.register()
         *ports, http = self._ports
         http.startReading()
-        await self._serving.begin(ports)
         self._housekeeping.start()
+        await self._serving.begin(ports)
         self._say_started()
 
     def _say_started(self) -> None:
@@ -134,7 +146,7 @@ class Gateway(Service):
         if self._serving.self_signed:
             maillog.self_signed(str(self._settings.server.state_dir / "self-signed.pem"))
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]
-        maillog.started(__version__, bound)
+        maillog.started(__version__, bound, self._workers)
         if self._show_card:
             logs.write_to(sys.__stdout__, card(self._settings, self._ports_in_use()))
 
@@ -153,20 +165,28 @@ class Gateway(Service):
 
     # While running
 
+    async def _count_all(self, workers: Workers) -> None:
+        await workers.refresh()
+        await self._housekeeping.count_queue()
+
     async def _check_listeners(self) -> None:
         if not self._serving.listening:
             raise Unavailable("not listening")
 
     def reload(self) -> None:
         """SIGHUP: take certificates, limits, senders, lockout and relay settings; a bad file changes nothing."""
+        ensureDeferred(attempt("reloading", self._reload))
+
+    async def _reload(self) -> None:
+        old = self._settings
         try:
-            new = config.load(self._settings.path, os.environ)
-            self._serving.reload(new)
+            new = config.load(old.path, os.environ)
+            await self._serving.reload(new)
         except ConfigError as error:
             maillog.reload_refused(error.problems)
             return
-        ignored = [name for name in NEED_RESTART if getattr(new, name) != getattr(self._settings, name)]
-        self._settings = self._stores.settings = new
+        ignored = [name for name in NEED_RESTART if getattr(new, name) != getattr(old, name)]
+        self._settings = new
         logs.configure(new.log.format, new.log.level, self._write_log)
         maillog.reloaded()
         if ignored:

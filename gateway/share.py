@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Process `number` of `of`, counted from 1."""
+    """Process `number` of `of`, counted from 1; a parent, which does not serve, is number 0."""
 
     number: int = 1
     of: int = 1

@@ -17,10 +17,12 @@ from gateway.queue.spool import Spool
 from gateway.share import Share
 from gateway.sign_in import SignIn
 from gateway.store.database import Database
+from gateway.store.engine import parse_url
 from gateway.store.lockfile import is_held
 from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
 from gateway.store.store_clock import StoreClock
+from gateway.store.turn import Turn
 from gateway.store.usage import SqlLedger
 from gateway.upkeep import attempt
 
@@ -45,10 +47,11 @@ class Stores:
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self.metrics = Metrics(CollectorRegistry())
         self._disk = ThreadPool(1, DISK_THREADS, "disk")
-        self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=time.monotonic)
+        turn = Turn(state_dir) if share.of > 1 and parse_url(store_url, "store.url").get_backend_name() == "sqlite" else None
+        self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=time.monotonic, turn=turn)
         self.sign_in = SignIn(settings, reactor, self.database, self.clock, self.metrics, share)
         self.ledger = SqlLedger(self.database, self.clock.now)
-        self.outbox = SqlOutbox(self.database, str(state_dir), lambda other: is_held(Path(other)))
+        self.outbox = SqlOutbox(self.database, str(state_dir), lambda other: is_held(Path(other)), share.worker)
         self.spool = Spool(state_dir / "spool", self.on_disk)
         self.spool.prepare()
 

@@ -40,7 +40,20 @@ OURS: dict[str, set[str]] = {
     "relay": LEVEL_0 | {"smtp", "queue"},
     "web": LEVEL_0 | {"accounts", "queue"},
 }
-WIRING = {"service", "sign_in", "stores", "hops", "listening", "node", "housekeeping", "cli"}  # level 6 sees everything
+WIRING = {
+    "service",
+    "sign_in",
+    "stores",
+    "hops",
+    "listening",
+    "node",
+    "housekeeping",
+    "workers",
+    "supervisor",
+    "worker",
+    "orders",
+    "cli",
+}  # level 6 sees everything
 OURS |= {part: set(OURS) | WIRING for part in WIRING}
 
 # Library or name in it -> the parts, or single modules, that may import it. A library without a row is refused.
@@ -55,29 +68,16 @@ LIBRARIES: dict[str, set[str]] = {
     "pysqlite3": {"store"},
     "sqlalchemy": {"store", "cli"},
     "structlog": {"maillog", "logs"},
-    "twisted": {
-        "edge",
-        "relay",
-        "web",
-        "queue",
-        "store",
-        "logs",
-        "upkeep",
-        "service",
-        "sign_in",
-        "stores",
-        "listening",
-        "node",
-    },
+    "twisted": {"edge", "relay", "web", "queue", "store", "logs", "upkeep"} | WIRING,
     "twisted.internet.defer": {"accounts"},  # to wait, nothing else
     "cryptography": {"edge", "cli"},
     "OpenSSL": {"edge", "relay"},
     "zope.interface": {"edge", "relay", "logs"},
-    "twisted.internet.reactor": {"service"},  # the one global one
+    "twisted.internet.reactor": {"service", "worker"},  # the one global one
     # Clock, chance, threads and sockets are handed in: whoever imports these makes them, or says below why not.
     "asyncio": set(),
     "random": set(),
-    "socket": {"cli"},
+    "socket": {"cli", "worker"},
     "threading": set(),
     "threading.get_native_id": {"accounts.verifier"},  # a thread lowers its own priority
     "time": {"sign_in", "stores"},

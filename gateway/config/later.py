@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from gateway.config import database_url
 from gateway.config.checks import Document, tables_at
 from gateway.config.problems import Problem
-from gateway.config.sections import Server
 
 _TEXT = "is not available in this version yet; leave it out"
 
@@ -37,4 +36,4 @@ def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str,
     return bool(read) and read != model.model_fields[key].get_default()
 
 
-_REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (("server", Server, ("workers",)),)
+_REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = ()

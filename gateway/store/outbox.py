@@ -45,6 +45,7 @@ from gateway.queue.model import (
 from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
+from gateway.store.process_name import ProcessName, read
 from gateway.store.schema import attempt, due_rows, message, process, queued, recipient
 
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
@@ -169,12 +170,15 @@ _LIVE = select(message.c.body_file).where(message.c.body_file.in_(bindparam("nam
 class SqlOutbox:
     """The queue in `database`. `register` comes before all else.
 
-    `name` is this process's state directory; `lives` tells of another's whether its gateway runs (by its lock file).
+    `name` is this gateway's state directory; `lives` tells of another's whether its gateway runs (by its lock file).
+    `worker` is the number of this process in it.
     """
 
-    def __init__(self, database: Database, name: str, lives: Callable[[str], bool] = lambda name: False) -> None:
+    def __init__(
+        self, database: Database, name: str, lives: Callable[[str], bool] = lambda name: False, worker: int = 0
+    ) -> None:
         self._database = database
-        self._name = name
+        self._name = ProcessName(name, worker)
         self._lives = lives
         self._process = 0
 
@@ -186,13 +190,24 @@ class SqlOutbox:
         self._process = await self._database.write(self._begin_life)
 
     def _begin_life(self, connection: Connection) -> int:
-        others = connection.execute(select(process.c.id, process.c.name).where(process.c.name != self._name))
-        living = [other.id for other in others if self._lives(other.name)]
+        names = {row.id: read(row.name) for row in connection.execute(select(process.c.id, process.c.name))}
+        living = [id_ for id_, name in names.items() if not self._name.covers(name) and self._lives(name.gateway)]
         of_the_dead = and_(recipient.c.process.is_not(None), recipient.c.process.not_in(living))
         connection.execute(update(recipient).where(recipient.c.finished.is_(None), of_the_dead).values(process=None))
         connection.execute(delete(process).where(process.c.id.not_in(living)))
-        new = insert(process).values(name=self._name, started=now()).returning(process.c.id)
+        new = insert(process).values(name=str(self._name), started=now()).returning(process.c.id)
         return int(connection.execute(new).scalar_one())
+
+    def bury(self, worker: int) -> Deferred[None]:
+        """Free the leases of one of our workers, which is dead. Raises Unavailable."""
+        name = str(ProcessName(self._name.gateway, worker))
+        dead = select(process.c.id).where(process.c.name == name)
+
+        def free(connection: Connection) -> None:
+            connection.execute(update(recipient).where(recipient.c.process.in_(dead)).values(process=None))
+            connection.execute(delete(process).where(process.c.name == name))
+
+        return self._database.write(free)
 
     def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
         us = self._process if lease else None
