@@ -23,7 +23,7 @@ def _hop(hop: NextHop, settings: Config, stores: Stores, reactor: Any) -> Hop:
             stores.on_disk,
             hostname,
             label=hop.label,
-            bodies=stores.spool,
+            bodies=stores.bodies,
             clock=reactor,
             metrics=stores.metrics,
         )
@@ -31,7 +31,7 @@ def _hop(hop: NextHop, settings: Config, stores: Stores, reactor: Any) -> Hop:
         hop,
         hostname=hostname,
         connections=stores.share.part(settings.relay.connections),
-        bodies=stores.spool,
+        bodies=stores.bodies,
         reactor=reactor,
         metrics=stores.metrics,
     )

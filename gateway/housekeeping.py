@@ -58,4 +58,4 @@ class Housekeeping:
         await stores.sign_in.sweep()
         while await stores.ledger.sweep(SWEEP_STEP):
             pass
-        maillog.swept(messages, await stores.spool.sweep_orphans(stores.outbox.live_bodies, ORPHAN_AGE))
+        maillog.swept(messages, await stores.bodies.sweep_orphans(stores.outbox.live_bodies, ORPHAN_AGE))

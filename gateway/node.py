@@ -20,15 +20,13 @@ from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
 from gateway.queue.senders import Senders
 from gateway.relay.next_hops import NextHops
-from gateway.stores import REFUSALS, SIGN_INS, Stores
+from gateway.stores import Stores
 from gateway.submission import Rules
 from gateway.upkeep import Upkeep, attempt
 
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
-CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
 LEARN_EVERY = 600.0  # seconds between two looks at the kinds of hashes in the login table
 LEARNING = "sampling the login table's hashes"
-NOTES_EVERY = 5.0  # seconds that sign-ins and refusals are counted in memory before they are written down
 SESSIONS_END = 30.0  # seconds that transactions may take at a stop
 LAST_WORDS = 2.0  # seconds more for those that are cut to read why
 DELIVERIES_END = 15.0  # seconds more that deliveries may take
@@ -48,12 +46,12 @@ class Node:
 
     def _wire_queue(self) -> None:
         stores, settings = self._stores, self._stores.settings
-        reporter = Reporter(settings.server.hostname, stores.spool, self._new_id, stores.clock.now)
+        reporter = Reporter(settings.server.hostname, stores.bodies, self._new_id, stores.clock.now)
         self._relay = next_hops(settings, stores, self._reactor)
         senders = Senders(stores.outbox, stores.sign_in.directory, self._reactor)
         self._runner = Runner(
             stores.outbox,
-            stores.spool,
+            stores.bodies,
             self._relay,
             senders,
             reporter,
@@ -74,7 +72,7 @@ class Node:
             stores.sign_in.authenticator,
             stores.sign_in.domains,
             stores.ledger,
-            stores.spool,
+            stores.bodies,
             self._runner,
             stores.metrics,
             stores.clock.now,
@@ -99,7 +97,7 @@ class Node:
         return SubmissionFactory(self._edge, listen)
 
     async def begin(self, ports: Sequence[Port]) -> None:
-        """Let people in by `ports`, which are bound and not read from yet; our outbox is registered."""
+        """Let people in by `ports`, which are bound and not read from yet; the stores are registered."""
         self._ports = ports
         await attempt(LEARNING, self._stores.sign_in.learn_hashes)  # before the first refusal, whose time depends on it
         if self._stopped:
@@ -108,12 +106,8 @@ class Node:
         for port in ports:
             port.startReading()
         self._begun = True
-        every = self._upkeep.every
-        every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
-        every(CLOCK_EVERY, "reading the store's clock", self._stores.look_at_clock)
-        every(NOTES_EVERY, SIGN_INS, self._stores.sign_in.flush)
-        every(NOTES_EVERY, REFUSALS, self._stores.ledger.flush)
-        every(LEARN_EVERY, LEARNING, self._stores.sign_in.learn_hashes)
+        self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
+        self._upkeep.every(LEARN_EVERY, LEARNING, self._stores.sign_in.learn_hashes)
 
     async def _look_at_certificates(self) -> None:
         self._tls.load_if_changed(self._stores.settings)

@@ -133,7 +133,7 @@ class Gateway(Service):
     async def _begin(self) -> None:
         for number, call in ((signal.SIGHUP, self.reload), (signal.SIGTERM, self._leave), (signal.SIGINT, self._leave)):
             signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
-        await self._stores.outbox.register()
+        await self._stores.register()
         *ports, http = self._ports
         http.startReading()
         self._housekeeping.start()

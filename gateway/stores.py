@@ -1,8 +1,8 @@
 """What every process of a gateway opens: the store and what is kept in it, the spool, sign-in, the metrics."""
 
+import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -13,19 +13,19 @@ from twisted.python.threadpool import ThreadPool
 from gateway.config import Config
 from gateway.errors import ConfigError, Unavailable
 from gateway.metrics import Metrics
-from gateway.queue.spool import Spool
 from gateway.share import Share
 from gateway.sign_in import SignIn
 from gateway.store.database import Database
-from gateway.store.engine import parse_url
-from gateway.store.lockfile import is_held
 from gateway.store.migrate import check_schema
-from gateway.store.outbox import SqlOutbox
+from gateway.store.processes import BEAT_EVERY
+from gateway.store.sharing import bodies_in, is_shared, outbox_in
 from gateway.store.store_clock import StoreClock
 from gateway.store.turn import Turn
 from gateway.store.usage import SqlLedger
-from gateway.upkeep import attempt
+from gateway.upkeep import Upkeep, attempt
 
+CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
+NOTES_EVERY = 5.0  # seconds that sign-ins and refusals are counted in memory before they are written down
 DISK_THREADS = 4
 SIGN_INS, REFUSALS = "writing down sign-ins", "writing down refusals"
 
@@ -34,7 +34,7 @@ class Stores:
     """`settings` are those in effect: a reload replaces them. The constructor raises ConfigError and starts nothing."""
 
     def __init__(self, settings: Config, reactor: Any, share: Share) -> None:
-        reactor.seconds = time.monotonic  # a step of the wall clock must not fire every timer
+        reactor.seconds = _steady  # a step of the wall clock must not fire every timer
         self.settings = settings
         self.share = share
         self._reactor = reactor
@@ -47,13 +47,14 @@ class Stores:
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self.metrics = Metrics(CollectorRegistry())
         self._disk = ThreadPool(1, DISK_THREADS, "disk")
-        turn = Turn(state_dir) if share.of > 1 and parse_url(store_url, "store.url").get_backend_name() == "sqlite" else None
+        self._shared = is_shared(store_url)
+        turn = Turn(state_dir) if share.of > 1 and not self._shared else None
         self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=time.monotonic, turn=turn)
         self.sign_in = SignIn(settings, reactor, self.database, self.clock, self.metrics, share)
         self.ledger = SqlLedger(self.database, self.clock.now)
-        self.outbox = SqlOutbox(self.database, str(state_dir), lambda other: is_held(Path(other)), share.worker)
-        self.spool = Spool(state_dir / "spool", self.on_disk)
-        self.spool.prepare()
+        self.outbox = outbox_in(self.database, store_url, state_dir, secrets.token_bytes, share.worker)
+        self.bodies = bodies_in(self.database, store_url, state_dir, self.on_disk)
+        self._upkeep = Upkeep(reactor)
 
     def on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Run it in a thread for the disk."""
@@ -64,13 +65,32 @@ class Stores:
         self.database.start()
         self.sign_in.start()
 
-    async def look_at_clock(self) -> None:
+    async def register(self) -> None:
+        """Begin our life in the queue, and what is done again and again from then on. Raises Unavailable."""
+        await self.outbox.register()
+        every = self._upkeep.every
+        every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
+        every(NOTES_EVERY, SIGN_INS, self.sign_in.flush)
+        every(NOTES_EVERY, REFUSALS, self.ledger.flush)
+        if self._shared:
+            every(BEAT_EVERY, "telling the others that this gateway lives", self.outbox.processes.beat)
+
+    async def _look_at_clock(self) -> None:
         await self.clock.look(self.database)
 
     async def stop(self) -> None:
         """Write down what was counted in memory, and close everything."""
+        self._upkeep.stop()
         await attempt(SIGN_INS, self.sign_in.flush)
         await attempt(REFUSALS, self.ledger.flush)
         await self.sign_in.stop()
         await self.database.stop()
         self._disk.stop()
+
+
+def _steady() -> float:
+    """Seconds that no step of the wall clock changes, and that go on while the machine sleeps, where its system counts them.
+
+    A lease that ran out in the machine's sleep must look as old as it is; time.monotonic stands still there.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -179,7 +179,7 @@ class _Running:
     async def start(self) -> None:
         """Raises Unavailable."""
         self.stores.start()
-        await self.stores.outbox.register()
+        await self.stores.register()
         await self._node.begin(self._ports)
 
     async def reload(self, new: Config) -> None:

@@ -112,7 +112,7 @@ class Workers:
         self._listening.discard(worker)
         self._tally.clear(worker)
         self.totals.died(worker)
-        await attempt("freeing the leases of a dead worker", lambda: self._stores.outbox.bury(worker))
+        await attempt("freeing the leases of a dead worker", lambda: self._stores.outbox.processes.bury(worker))
 
     def _spawn(self, worker: WorkerProcess) -> None:
         """With the modules that we have, wherever they were found."""

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from twisted.internet.defer import Deferred
+
 from gateway.accounts import lockout
 from gateway.accounts.lockout import Attempt, Charge, Scope, Sheet, SheetKey
 from gateway.accounts.model import Credential
@@ -21,9 +23,12 @@ class FakeSenderStatus:
         self.gone: set[str] = set()
         self.asked: list[set[str]] = []
         self.fail_with: Exception | None = None
+        self.gate: Deferred[None] | None = None  # holds up the answer
 
     async def disabled(self, account_ids: Collection[str]) -> set[str]:
         self.asked.append(set(account_ids))
+        if self.gate is not None:
+            await self.gate
         if self.fail_with is not None:
             raise self.fail_with
         return self.gone & set(account_ids)

@@ -1,5 +1,6 @@
 """The values of the queue: what was accepted, for whom, and what became of each recipient."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -113,6 +114,7 @@ class Recipient:
     attempts: int  # finished ones
     delay_warned: bool
     released: bool = False  # goes even when its sender's account is disabled
+    lease: int = dataclasses.field(default=0, compare=False)  # under which it is ours: the number of this life of the gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class Outcome:
     relayed_dsn: bool = False  # the hop took over NOTIFY (RFC 3461 section 5.2.2)
     burns_attempt: bool = True  # False: no hop could be reached; not the message's fault
     final: bool = False  # delivered for good, into a mailbox: nobody after us will report (RFC 3461 section 5.2.3)
+    unconfirmed: bool = False  # the final reply was lost: it may have arrived, and may arrive again
 
 
 @dataclass(frozen=True, slots=True)

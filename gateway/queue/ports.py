@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Collection, Sequence
 from typing import Protocol
 
 from gateway.queue.allowance import Denied, Standing, Terms
+from gateway.queue.lease import Lease
 from gateway.queue.model import Added, BodyRef, NewMessage, Outcome, QueueCounts, QueuedMessage, Recipient, Record, Spooled
 
 
@@ -145,10 +146,11 @@ class SenderStatus(Protocol):
 class Relay(Protocol):
     """The way to the next hop."""
 
-    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> Awaitable[list[Outcome]]:
-        """One transaction for these recipients; an outcome for each of them, always, in their order.
+    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> Awaitable[list[Outcome]]:
+        """One transaction: an outcome for each recipient that had part in it, at least one, in their order.
 
-        Raises Unavailable only when the body cannot be read: nothing was sent then.
+        The others are for the next transaction: the hop takes no more at once. `lease` is confirmed before MAIL and before
+        the final dot. Raises LeaseLost, or Unavailable when the body cannot be read: nothing was sent then.
         """
         ...
 

@@ -22,6 +22,7 @@ from gateway import maillog
 from gateway.errors import Unavailable
 from gateway.message.report import Action
 from gateway.metrics import Metrics
+from gateway.queue.lease import Lease, LeaseLost
 from gateway.queue.model import (
     Added,
     NewMessage,
@@ -89,6 +90,7 @@ class Runner:
         if not self._has_room(octets) or self.relay.capacity() <= 1:
             return await self._outbox.add(message, lease=False)
         self._enter(octets)
+        since = self._clock.seconds()
         try:
             added = await self._outbox.add(message, lease=True)
         except BaseException as error:
@@ -97,7 +99,7 @@ class Runner:
                 self._spawn(self._disown(message.id))
             raise
         if isinstance(added, Queued):
-            self._spawn(self._deliver(added.message, octets))
+            self._spawn(self._deliver(added.message, octets, since))
         else:
             self._leave(octets)
         return added
@@ -165,8 +167,9 @@ class Runner:
         again = POLL
         try:
             room = min(MOST_AT_ONCE, WINDOW_MESSAGES - self._messages, self.relay.capacity())
+            since = self._clock.seconds()
             taken = await self._take(room) if self._has_room(0) else []
-            going = await self._begin(taken)
+            going = await self._begin(taken, since)
             full = len(taken) == room > 0
             again = 0.0 if full and (room > 1 or not going) else POLL  # a hop that rests is asked by one that goes
         except Unavailable as away:
@@ -187,7 +190,7 @@ class Runner:
         warn_after = self.schedule.delay_warning or self.schedule.give_up
         return await self._outbox.overdue(MOST_AT_ONCE, warn_after=warn_after, give_up=self.schedule.give_up)
 
-    async def _begin(self, taken: Sequence[QueuedMessage]) -> int:
+    async def _begin(self, taken: Sequence[QueuedMessage], since: float) -> int:
         """Send what was taken on its way, but for what a disabled account has sent; how many messages go."""
         for message in taken:
             self._enter(_in_memory(message))
@@ -199,7 +202,7 @@ class Runner:
             if held:
                 self._spawn(self._hold_back(message, held))
             rest = tuple(one for one in message.recipients if one not in held)
-            self._spawn(self._deliver(replace(message, recipients=rest), _in_memory(message)))
+            self._spawn(self._deliver(replace(message, recipients=rest), _in_memory(message), since))
         return going
 
     async def _hold_back(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> None:
@@ -211,30 +214,59 @@ class Runner:
 
     # Delivering
 
-    async def _deliver(self, message: QueuedMessage, octets: int) -> None:
-        began = self._clock.seconds()
+    async def _deliver(self, message: QueuedMessage, octets: int, since: float) -> None:
+        """`since`: when its lease was asked for."""
         await DeferredList(
-            [self._spawn(self._deliver_group(message, began, group)) for group in transactions(message.recipients)]
+            [self._spawn(self._deliver_group(message, since, group)) for group in transactions(message.recipients)]
         )
         self._leave(octets)
 
-    async def _deliver_group(self, message: QueuedMessage, began: float, group: Sequence[Recipient]) -> None:
-        outcomes = await self._attempt(message, group)
-        age = message.age + self._clock.seconds() - began
+    async def _deliver_group(self, message: QueuedMessage, since: float, group: Sequence[Recipient]) -> None:
+        """Transaction by transaction, until each has its outcome or is not ours any more."""
+        rest, asked = list(group), since
+        try:
+            while rest:
+                lease = Lease(self._outbox.still_ours, rest, self._clock, asked)
+                try:
+                    outcomes = await self._attempt(message, rest, lease)
+                except LeaseLost:
+                    asked = self._clock.seconds()
+                    rest = await self._still_ours(message, rest)
+                    continue
+                await self._settle(message, since, outcomes)
+                done = {outcome.recipient.id for outcome in outcomes}
+                rest = [recipient for recipient in rest if recipient.id not in done]
+        except Unavailable:
+            return  # we stop: the next life sends what is left
+
+    async def _settle(self, message: QueuedMessage, since: float, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes down, and do what follows. Raises Unavailable: we stop."""
+        age = message.age + self._clock.seconds() - since
         records = [self._record_of(outcome, age) for outcome in outcomes]
         try:
             bodies = await self._write_down(message, age, records)
-        except Unavailable as away:  # we stop: the next life sends it again
+        except Unavailable as away:
             maillog.outcomes_lost(message.id, len(records), str(away))
-            return
+            raise
         for body in bodies:
             await self._bodies.remove(body)
         self._tell(message, age, records)
 
-    async def _attempt(self, message: QueuedMessage, group: Sequence[Recipient]) -> list[Outcome]:
-        """What the relay makes of it. Trouble of our own is a retry: nothing may stay under way for ever."""
+    async def _still_ours(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Recipient]:
+        """Those that may still be sent to; what an operator has held is let go of. Raises Unavailable: we stop."""
+        doing = "looking for mail that may be another's"
+        ours = await self._insist(doing, lambda: self._outbox.still_ours(recipients))
+        if gone := [recipient for recipient in recipients if recipient not in ours]:
+            maillog.leases_lost(message.id, len(gone))
+            await self._insist(doing, lambda: self._outbox.release(gone))
+        return ours
+
+    async def _attempt(self, message: QueuedMessage, group: Sequence[Recipient], lease: Lease) -> list[Outcome]:
+        """What the relay makes of it. Trouble of our own is a retry: nothing may stay under way for ever. Raises LeaseLost."""
         try:
-            return await self.relay.deliver(message, group)
+            return await self.relay.deliver(message, group, lease)
+        except LeaseLost:
+            raise
         except Unavailable as away:
             maillog.body_unavailable(message.id, str(away))
             problem = "The message cannot be read from disk"
@@ -348,7 +380,9 @@ def _log(message: QueuedMessage, record: Record) -> None:
 
 
 def _counted(record: Record) -> str:
-    """The label of deliveries_total: delivered, retry, failed, expired, unreachable."""
+    """The label of deliveries_total: delivered, retry, failed, expired, unreachable, unconfirmed."""
+    if record.state is State.QUEUED and record.outcome.unconfirmed:
+        return "unconfirmed"
     if record.state is State.QUEUED:
         return "retry" if record.outcome.burns_attempt else "unreachable"
     if record.state is State.FAILED and record.outcome.result is Result.RETRY:

@@ -64,7 +64,7 @@ class Spool:
     async def open(self, body: BodyRef) -> BodyReader:
         """See the port."""
         if isinstance(body, Inline):
-            return _InlineReader(body.data)
+            return InlineReader(body.data)
         return _Reader(_OpenFile(await self._descriptor(_open, _path(self.folder, body.name)), self._run))
 
     async def remove(self, body: Spooled) -> None:
@@ -177,7 +177,9 @@ class _Reader:
         self._file.close()
 
 
-class _InlineReader:
+class InlineReader:
+    """BodyReader of a body that is in its message row."""
+
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
 

@@ -4,6 +4,7 @@ Time limits hold for a whole reply, never for a line of it, so that a hop which 
 hold a place. Bodies stream with back-pressure: the transport says when to wait, and memory holds one block.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from OpenSSL import SSL
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.maillog import peer_text
+from gateway.queue.lease import Lease
 from gateway.queue.ports import BodyReader
 from gateway.relay.hop import HopDown
 from gateway.smtp.client import ClientSession
@@ -52,16 +54,23 @@ class TlsFailed(HopDown):
 class Connection(Protocol):
     """One connection to a next hop: `opened`, then `transact` any number of times, then `quit`.
 
-    `clock` drives the time limits; `tls` is used at once when `settings.encrypted`, else at STARTTLS.
+    `clock` drives the time limits, `limits` in seconds; `tls` is used at once when `settings.encrypted`, else at STARTTLS.
     `disconnected` fires when the transport is gone.
     """
 
-    def __init__(self, settings: ClientSettings, tls: IOpenSSLClientConnectionCreator | None, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        tls: IOpenSSLClientConnectionCreator | None,
+        clock: IReactorTime,
+        limits: Mapping[Stage, float] = LIMITS,
+    ) -> None:
         self.disconnected: Deferred[None] = Deferred()
         self._session = ClientSession(settings)
         self._implicit_tls = settings.encrypted
         self._tls = tls
         self._clock = clock
+        self._limits = limits
         self._handshaking = False  # until the first octets through TLS: a certificate is refused after the handshake
         self._events: DeferredQueue[Event] = DeferredQueue()
         self._timer: IDelayedCall | None = None
@@ -77,6 +86,16 @@ class Connection(Protocol):
     def remote(self) -> str:
         return self._session.remote
 
+    @property
+    def most_recipients(self) -> int | None:
+        """How many the hop takes in one transaction; None: it has not said."""
+        return self._session.most_recipients
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the hop takes no further transaction over this connection."""
+        return self._session.used_up
+
     async def opened(self) -> None:
         """Wait until the session is set up. Raises HopDown (TlsFailed), the connection being closed then."""
         event = await self._events.get()
@@ -85,13 +104,14 @@ class Connection(Protocol):
                 raise TlsFailed(self._tls_trouble)
             raise HopDown.of(event)
 
-    async def transact(self, transaction: Transaction, header: bytes, body: BodyReader) -> Finished:
-        """One transaction. Raises Unavailable when the body cannot be read; the connection is then gone."""
+    async def transact(self, transaction: Transaction, header: bytes, body: BodyReader, lease: Lease) -> Finished:
+        """One transaction. Raises LeaseLost, or Unavailable when the body cannot be read; `abort` is all that is left then."""
+        await lease.confirm()
         self._session.begin(transaction)
         self._pump()
         event = await self._events.get()
         if isinstance(event, SendBody):
-            await self._send(header, body)
+            await self._send(header, body, lease)
             event = await self._events.get()
         if not isinstance(event, Finished):
             raise TypeError(f"{type(event).__name__} in a transaction")
@@ -109,13 +129,15 @@ class Connection(Protocol):
 
     # The body
 
-    async def _send(self, header: bytes, body: BodyReader) -> None:
+    async def _send(self, header: bytes, body: BodyReader, lease: Lease) -> None:
         transport = self._transport()
         transport.registerProducer(self, True)
         try:
             self._session.send_body(header)
             while self._session.stage is Stage.BODY:
                 block = await body.read()
+                if not block:
+                    await lease.confirm()
                 if self._session.stage is not Stage.BODY:  # meanwhile refused, timed out or lost
                     return
                 if block:
@@ -200,7 +222,7 @@ class Connection(Protocol):
             return
         self._stop_timer()
         self._timed = now_for
-        if (limit := LIMITS.get(now_for[0])) is not None:
+        if (limit := self._limits.get(now_for[0])) is not None:
             self._timer = self._clock.callLater(limit, self._give_up, "timed out")
 
     def _stop_timer(self) -> None:

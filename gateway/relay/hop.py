@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
+from gateway.queue.lease import Lease
 from gateway.queue.model import Outcome, QueuedMessage, Recipient, Result
 from gateway.smtp.client_events import Unusable
 from gateway.smtp.transaction import To, Transaction, Verdict
@@ -29,11 +30,8 @@ class Hop(Protocol):
         """Its name in configuration, metrics and logs."""
         ...
 
-    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> Awaitable[list[Outcome]]:
-        """One transaction: an outcome for each recipient, in their order.
-
-        Raises HopDown when the hop cannot be used (nothing was sent), Unavailable when the body cannot be read.
-        """
+    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> Awaitable[list[Outcome]]:
+        """As `Relay.deliver`; raises HopDown, too, when the hop cannot be used: nothing was sent."""
         ...
 
     def close(self) -> Awaitable[None]:
@@ -43,7 +41,8 @@ class Hop(Protocol):
 
 def transaction_of(message: QueuedMessage, recipients: Sequence[Recipient]) -> Transaction:
     envelope = message.envelope
-    international = not all(text.isascii() for text in (envelope.sender, *(r.address for r in recipients)))
+    texts = (envelope.sender, *(text for recipient in recipients for text in (recipient.address, recipient.orcpt)))
+    international = not all(text.isascii() for text in texts)
     return Transaction(
         sender=envelope.sender,
         recipients=tuple(To(r.address, r.notify, r.orcpt) for r in recipients),
@@ -56,7 +55,8 @@ def transaction_of(message: QueuedMessage, recipients: Sequence[Recipient]) -> T
     )
 
 
-def outcome_of(recipient: Recipient, verdict: Verdict, *, hop: str, remote: str) -> Outcome:
+def outcome_of(recipient: Recipient, verdict: Verdict, *, hop: str, remote: str, unconfirmed: bool) -> Outcome:
+    """`unconfirmed`: the final reply of the transaction was lost, which decides those that no reply has decided."""
     return Outcome(
         recipient,
         Result(verdict.result),
@@ -66,4 +66,5 @@ def outcome_of(recipient: Recipient, verdict: Verdict, *, hop: str, remote: str)
         hop,
         remote,
         relayed_dsn=verdict.relayed_dsn,
+        unconfirmed=unconfirmed and not verdict.code,
     )

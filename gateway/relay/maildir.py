@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from gateway.address import ascii_lower
 from gateway.metrics import Metrics
+from gateway.queue.lease import Lease
 from gateway.queue.model import Outcome, QueuedMessage, Recipient, Result
 from gateway.queue.ports import Bodies
 
@@ -40,8 +41,9 @@ class MaildirHop:
         self._clock = clock
         self._seconds = metrics.delivery_attempt_seconds.labels(hop=label)
 
-    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         """As `Hop.deliver`; a full or broken disk means RETRY, never HopDown: other folders may be elsewhere."""
+        await lease.confirm()
         started = self._clock.seconds()
         outcomes = [await self._one(message, recipient) for recipient in recipients]
         self._seconds.observe(max(0.0, self._clock.seconds() - started))

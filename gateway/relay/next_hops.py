@@ -1,7 +1,8 @@
 """NextHops: the queue's Relay over several next hops, tried in order.
 
 A hop that cannot be reached rests (gateway.relay.route) and the next one is used. What a hop says about a
-recipient is final for this attempt: the next hop is not asked for another opinion.
+recipient is final for this attempt: the next hop is not asked for another opinion, nor with a message that is too
+large for this one.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import DeferredList, ensureDeferred
 
 from gateway import maillog
+from gateway.queue.lease import Lease
 from gateway.queue.model import Outcome, QueuedMessage, Recipient, Result
 from gateway.relay import route
 from gateway.relay.hop import Hop, HopDown
@@ -26,12 +28,12 @@ class NextHops:
         self._health = [route.Health() for _ in hops]
         self._clock = clock
 
-    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         """As `Relay.deliver`; when no hop can be reached, RETRY for all, burning no attempt."""
         for position in range(len(self._hops)):
             if not route.may_try(self._health[position], self._clock.seconds()):
                 continue
-            outcomes = await self._try(position, message, recipients)
+            outcomes = await self._try(position, message, recipients, lease)
             if outcomes is not None:
                 return outcomes
         return self._unreachable(recipients)
@@ -46,16 +48,18 @@ class NextHops:
         """Let go of all connections at rest."""
         await DeferredList([ensureDeferred(_closed(hop)) for hop in self._hops])
 
-    async def _try(self, position: int, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome] | None:
+    async def _try(
+        self, position: int, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease
+    ) -> list[Outcome] | None:
         """None when the hop cannot be reached."""
         probe = not self._health[position].good
         self._health[position] = route.tried(self._health[position])
         try:
-            outcomes = await self._hops[position].deliver(message, recipients)
+            outcomes = await self._hops[position].deliver(message, recipients, lease)
         except HopDown as down:
             self._failed(position, down.reason, probe=probe)
             return None
-        except BaseException:  # the body cannot be read, or nobody waits any more
+        except BaseException:  # the body cannot be read, the lease is lost, or nobody waits any more
             self._health[position] = route.undecided(self._health[position], probe=probe)
             raise
         self._works(position)

@@ -9,6 +9,9 @@ A session is set up once (greeting, EHLO, STARTTLS, EHLO, AUTH) and says `Ready`
 the hop's or our configuration's, never the message's. Then transactions follow one another: `begin` leads to
 `Finished`, perhaps with `SendBody` between. Every recipient always gets its verdict, also when the
 connection ends: undecided ones are to be tried again. After an end the session is `closed` for ever.
+
+A reply counts only once its command has left: a hop that answers ahead is out of step, and what it says of one
+recipient would be taken for another's.
 """
 
 import base64
@@ -24,6 +27,7 @@ from gateway.smtp.transaction import (
     Transaction,
     Verdict,
     delivered,
+    limit,
     mail_command,
     rcpt_command,
     rcpt_verdict,
@@ -47,8 +51,10 @@ class ClientSession:
         self._outgoing: list[bytes] = []
         self._pending: deque[tuple[Stage, Callable[[Reply], None]]] = deque([(Stage.GREETING, self._greeted)])
         self._resting = Stage.GREETING  # the stage while no reply is pending
+        self._unsent = 0  # how many of the last ones pending are still in `_outgoing`
         self._open_transaction = False  # the hop has an unfinished one of ours: RSET comes first
         self._transaction: Transaction | None = None
+        self._begun = 0  # transactions
 
     @property
     def stage(self) -> Stage:
@@ -56,20 +62,34 @@ class ClientSession:
             return Stage.CLOSED
         return self._pending[0][0] if self._pending else self._resting
 
+    @property
+    def most_recipients(self) -> int | None:
+        """How many a transaction may have; None: the hop has not said."""
+        return limit(self.extensions, "RCPTMAX")
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the hop takes no further transaction in this session."""
+        most = limit(self.extensions, "MAILMAX")
+        return most is not None and self._begun >= most
+
     # Octets in, octets and events out
 
     def receive(self, data: bytes) -> None:
         """Octets of the hop, split anyhow."""
+        if self.closed:  # what it still says is not kept, however much it is
+            return
         try:
             self._reader.feed(data)
             while not self.closed and (reply := self._reader.next_reply()) is not None:
                 self._take(reply)
         except ProtocolError as error:
-            self._end(0, "", f"The next hop broke the protocol: {error}")
+            self._broken(error, self.stage)
 
     def data_to_send(self) -> bytes:
         data = b"".join(self._outgoing)
         self._outgoing.clear()
+        self._unsent = 0
         return data
 
     def next_event(self) -> Event | None:
@@ -78,16 +98,15 @@ class ClientSession:
     def connection_lost(self, how: str) -> None:
         """The connection is gone, or has to go; `how` begins the sentence: "connection lost", "timed out"."""
         if not self.closed:
-            self._end(0, "", f"{how} {self.stage.value}")
+            self._end(0, "4.4.2", f"{how} {self.stage.value}", lost=self.stage)
 
     def _take(self, reply: Reply) -> None:
         self.replies += 1
         stage = self.stage
         if reply.code == 421:  # RFC 5321 section 3.8: in place of any reply, and the hop closes
             self._end(reply.code, reply.enhanced, "the hop ended the session" if stage is Stage.AUTH else reply.text)
-        elif self._pending:
-            self._pending.popleft()[1](reply)
-            self._advance()
+        elif len(self._pending) > self._unsent:
+            self._answer(*self._pending.popleft(), reply)
         elif stage is Stage.BODY and reply.code >= 400:
             # The hop gave up before the final dot (too large, disk full); its words would be lost with the connection.
             self._decide(verdict(reply))
@@ -95,24 +114,38 @@ class ClientSession:
         else:
             raise ProtocolError("a reply that nothing asked for")
 
+    def _answer(self, stage: Stage, answered: Callable[[Reply], None], reply: Reply) -> None:
+        try:
+            answered(reply)
+            self._advance()
+        except ProtocolError as error:
+            self._broken(error, stage)
+
     def _command(self, stage: Stage, line: str, answered: Callable[[Reply], None]) -> None:
         octets = line.encode("utf-8")
         if b"\r" in octets or b"\n" in octets:
             raise ValueError(f"line end inside {stage.name}")
         self._outgoing.append(octets + b"\r\n")
-        self._pending.append((stage, answered))
+        self._expect(stage, answered)
 
-    def _end(self, code: int, enhanced: str, text: str) -> None:
-        """Close, giving whoever waits for an event the last one."""
+    def _expect(self, stage: Stage, answered: Callable[[Reply], None]) -> None:
+        self._pending.append((stage, answered))
+        self._unsent += 1
+
+    def _broken(self, error: ProtocolError, stage: Stage) -> None:
+        self._end(0, "4.5.0", f"The next hop broke the protocol: {error}", lost=stage)
+
+    def _end(self, code: int, enhanced: str, text: str, *, lost: Stage | None = None) -> None:
+        """Close, giving whoever waits for an event the last one. `lost`: the stage whose reply will never be known."""
         stage = self.stage
         self._pending.clear()
         self._outgoing.clear()
         self.closed = True
         if self._transaction is not None:
             self._decide(Verdict("retry", code, enhanced, text[:MAX_TEXT]))
-            self._finish(lost_after_dot=stage is Stage.DOT and code == 0)
+            self._finish(lost_after_dot=lost is Stage.DOT)
         elif stage in SETUP:
-            self._events.append(Unusable(code, enhanced, text[:MAX_TEXT]))
+            self._events.append(Unusable(code, enhanced if code else "", text[:MAX_TEXT]))
 
     # Setting up
 
@@ -214,10 +247,11 @@ class ClientSession:
         self._script: deque[tuple[Stage, str, Callable[[Reply], None]]] = deque()
         asked = [i for i, decided in enumerate(self._verdicts) if decided is None]
         if self.closed:
-            self._decide(Verdict("retry", 0, "", "connection lost between transactions"))
+            self._decide(Verdict("retry", 0, "4.4.2", "connection lost between transactions"))
         if None not in self._verdicts:
             self._finish()
             return
+        self._begun += 1
         if self._open_transaction:
             self._script.append((Stage.RSET, "RSET", self._reset_answered))
         self._script.append((Stage.MAIL, mail_command(transaction, self.extensions), self._mail_reply))
@@ -285,7 +319,7 @@ class ClientSession:
         if self.stage is Stage.BODY:
             self._resting = Stage.IDLE
             self._outgoing.append(self._stuffer.end())
-            self._pending.append((Stage.DOT, self._message_answered))
+            self._expect(Stage.DOT, self._message_answered)
 
     def _message_answered(self, reply: Reply) -> None:
         self._open_transaction = False

@@ -1,5 +1,6 @@
 """One mail transaction with a next hop as values: what we ask for, the commands it takes, and what each reply means."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -43,15 +44,25 @@ class Verdict:
     text: str
     relayed_dsn: bool = False  # the hop took over NOTIFY
 
+    @property
+    def too_many(self) -> bool:
+        """Whether the hop wants this one in another transaction (RFC 5321 section 4.5.3.1.10; 4.5.3 in RFC 3463)."""
+        return self.result == "retry" and (self.enhanced == "4.5.3" or (self.code == 452 and not self.enhanced))
+
 
 _NO_8BITMIME = Verdict("failed", 0, "5.6.3", "The message has 8-bit content and the next hop takes 7-bit only")
-_NO_SMTPUTF8 = Verdict("failed", 0, "5.6.7", "The next hop does not take international addresses or header fields (SMTPUTF8)")
+_NO_UTF8_ADDRESS = Verdict("failed", 0, "5.6.7", "The next hop takes no addresses with letters beyond ASCII (SMTPUTF8)")
+_NO_UTF8_HEADER = Verdict("failed", 0, "5.6.9", "The next hop takes no header with letters beyond ASCII (SMTPUTF8)")
+
+# RFC 9422 section 3: limits-value = "LIMITS" *( SP limit-name "=" limit-value ); unknown and odd ones are passed over
+_LIMIT = re.compile(r"([A-Z0-9]+)=([1-9][0-9]{0,5})")
 
 
 def refusals(transaction: Transaction, extensions: Extensions) -> list[Verdict | None]:
     """For each recipient, why this hop cannot be asked at all; None where it can.
 
-    RFC 6152 section 3 (8BITMIME), RFC 1870 section 6.1 (SIZE), RFC 6531 section 3.1 (SMTPUTF8).
+    RFC 6152 section 3 (8BITMIME), RFC 1870 section 6.1 (SIZE), RFC 6531 sections 3.1 and 3.5 (SMTPUTF8). That is final: the
+    next hops of a list stand in for one another, and none of them is asked to take what another will not.
     """
     count = len(transaction.recipients)
     limit = extensions.get("SIZE", "")
@@ -62,9 +73,17 @@ def refusals(transaction: Transaction, extensions: Extensions) -> list[Verdict |
         return [_NO_8BITMIME] * count
     if "SMTPUTF8" in extensions:
         return [None] * count
-    if transaction.utf8_header or not transaction.sender.isascii():
-        return [_NO_SMTPUTF8] * count
-    return [None if to.address.isascii() else _NO_SMTPUTF8 for to in transaction.recipients]
+    if not transaction.sender.isascii():
+        return [_NO_UTF8_ADDRESS] * count
+    if transaction.utf8_header:
+        return [_NO_UTF8_HEADER] * count
+    return [None if to.address.isascii() else _NO_UTF8_ADDRESS for to in transaction.recipients]
+
+
+def limit(extensions: Extensions, name: str) -> int | None:
+    """RCPTMAX or MAILMAX as the hop has declared it (RFC 9422), None when it has not."""
+    words = extensions.get("LIMITS", "").upper().split()
+    return next((int(found[2]) for word in words if (found := _LIMIT.fullmatch(word)) and found[1] == name), None)
 
 
 def mail_command(transaction: Transaction, extensions: Extensions) -> str:
@@ -85,8 +104,14 @@ def rcpt_command(to: To, extensions: Extensions) -> str:
     """RCPT with NOTIFY and ORCPT where the hop offers DSN (RFC 3461 sections 4.1 and 4.2)."""
     words = [f"RCPT TO:<{to.address}>"]
     if "DSN" in extensions:
-        words += [f"{key}={value}" for key, value in (("NOTIFY", to.notify), ("ORCPT", to.orcpt)) if value]
+        orcpt = to.orcpt if "SMTPUTF8" in extensions else _ascii_orcpt(to.orcpt)
+        words += [f"{key}={value}" for key, value in (("NOTIFY", to.notify), ("ORCPT", orcpt)) if value]
     return " ".join(words)
+
+
+def _ascii_orcpt(orcpt: str) -> str:
+    """The same in ASCII, as RFC 6533 section 3 writes it for a hop without SMTPUTF8 (utf-8-addr-xtext)."""
+    return "".join(letter if letter.isascii() else f"\\x{{{ord(letter):X}}}" for letter in orcpt)
 
 
 def verdict(reply: Reply) -> Verdict:

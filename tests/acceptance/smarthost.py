@@ -6,6 +6,7 @@ import email.message
 import email.policy
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,14 @@ from typing import Self
 
 from tests.acceptance.free_port import free_port
 
-_EHLO = b"250-smarthost.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 SIZE 0\r\n"
-_USUAL = {b"EHLO": _EHLO, b"DATA": b"354 go\r\n", b"QUIT": b"221 2.0.0 bye\r\n"}
+SILENCE = b"<silence>"  # to DATA: until the test says 354
+_USUAL = {
+    b"GREETING": b"220 smarthost.example ESMTP\r\n",
+    b"STARTTLS": b"220 2.0.0 go\r\n",
+    b"AUTH": b"235 2.7.0 in\r\n",
+    b"DATA": b"354 go\r\n",
+    b"QUIT": b"221 2.0.0 bye\r\n",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Delivery:
     rcpts: tuple[str, ...]  # the RCPT commands that were accepted
     data: bytes  # with CRLF, dots un-stuffed
     life: int  # what `Smarthost.life` was when its connection began
+    encrypted: bool
 
     @property
     def recipients(self) -> tuple[str, ...]:
@@ -41,14 +49,21 @@ class Delivery:
 
 
 class Smarthost:
-    """`replies`: for a command that starts so, this instead of what is usual; b"" closes the connection.
+    """`replies`: for a command that starts so, this instead of what is usual; b"" closes the connection, SILENCE says nothing.
 
-    The end of a message counts as the command b".".
+    A new connection counts as the command b"GREETING", the first line of a message as b"BODY" (which has no usual reply),
+    its end as b".". `faults` are replies, too, that are given once. STARTTLS is offered with `tls`, or with one of
+    `bad_tls`, each for one connection; octets there are said instead of a handshake.
     """
 
     def __init__(self) -> None:
         self.replies: Mapping[bytes, bytes] = {}
+        self.faults: dict[bytes, bytes] = {}
+        self.extensions = ["PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE 0"]
+        self.tls: ssl.SSLContext | None = None
+        self.bad_tls: list[ssl.SSLContext | bytes] = []
         self.life = 0
+        self.greeted = 0  # connections so far
         self.deliveries: list[Delivery] = []
         self.port = free_port()
         self._server: _Server | None = None
@@ -77,15 +92,33 @@ class Smarthost:
             server.server_close()
             server.cut()
 
+    def hang_up(self) -> None:
+        """Cut every connection where it is, and go on listening."""
+        if self._server:
+            self._server.cut()
+
+    def say(self, octets: bytes) -> None:
+        """On every connection, out of turn."""
+        for connection in list(self._server.open) if self._server else []:
+            connection.sendall(octets)
+
     @property
     def connections(self) -> int:
         return len(self._server.open) if self._server else 0
 
-    def reply(self, command: bytes) -> bytes:
+    def reply(self, command: bytes, usual: bytes = b"250 2.0.0 ok\r\n") -> bytes:
+        for start in list(self.faults):
+            if command.startswith(start):
+                return self.faults.pop(start)
         for start, said in self.replies.items():
             if command.startswith(start):
                 return said
-        return _USUAL.get(command[:4].upper(), b"250 2.0.0 ok\r\n")
+        verb = command.split(b" ")[0].upper()
+        return self._ehlo() if verb == b"EHLO" else _USUAL.get(verb, usual)
+
+    def _ehlo(self) -> bytes:
+        words = ["smarthost.example", *self.extensions, *(["STARTTLS"] if self.tls or self.bad_tls else [])]
+        return "".join(f"250{'-' if word is not words[-1] else ' '}{word}\r\n" for word in words).encode()
 
     def received(self, recipient: str) -> list[Delivery]:
         return [delivery for delivery in list(self.deliveries) if recipient in delivery.recipients]
@@ -116,7 +149,10 @@ class _Session(socketserver.StreamRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._life = self.server.hop.life
+        self._hop = self.server.hop
+        self._life = self._hop.life
+        self._encrypted = False
+        self._hop.greeted += 1
         self.server.open.add(self.request)
 
     def finish(self) -> None:
@@ -125,34 +161,63 @@ class _Session(socketserver.StreamRequestHandler):
             super().finish()
 
     def handle(self) -> None:
-        self.wfile.write(b"220 smarthost.example ESMTP\r\n")
+        if not self._say(self._hop.reply(b"GREETING")):
+            return
         mail, rcpts = "", list[str]()
         while line := self.rfile.readline(8192):
             command = line.rstrip(b"\r\n")
-            verb = command[:4].upper()
-            said = self.server.hop.reply(command)
+            verb = command.split(b" ")[0].upper()
+            said = self._hop.reply(command)
             if verb == b"DATA" and said[:1] == b"3" and not rcpts:
                 said = b"554 5.5.1 no valid recipients\r\n"
-            if not said:
+            if not self._say(said):
                 return
-            self.wfile.write(said)
             good = said[:1] == b"2"
             if verb == b"MAIL" and good:
                 mail, rcpts = command.decode(), []
             elif verb == b"RCPT" and good:
                 rcpts.append(command.decode())
-            elif verb == b"QUIT" or (verb == b"DATA" and said[:1] == b"3" and not self._message(mail, rcpts)):
+            elif verb == b"STARTTLS" and good:
+                if not self._start_tls():
+                    return
+            elif verb == b"QUIT" or (verb == b"DATA" and said[:1] in b"3<" and not self._message(mail, rcpts)):
                 return
+
+    def _say(self, said: bytes) -> bool:
+        """False when the connection ends with it."""
+        if said != SILENCE:
+            self.wfile.write(said)
+            self.wfile.flush()
+        return bool(said)
+
+    def _start_tls(self) -> bool:
+        """Handshake; whether the session goes on."""
+        tls = self._hop.bad_tls.pop(0) if self._hop.bad_tls else self._hop.tls
+        if not isinstance(tls, ssl.SSLContext):
+            self.wfile.write(tls or b"")
+            self.rfile.readline()
+            return False
+        inside = self.request.dup()  # the outside stays open for `cut`
+        try:
+            encrypted = tls.wrap_socket(inside, server_side=True)
+        except (ssl.SSLError, OSError):
+            inside.close()
+            return False
+        self.rfile, self.wfile = encrypted.makefile("rb"), encrypted.makefile("wb")
+        self._encrypted = True
+        return True
 
     def _message(self, mail: str, rcpts: list[str]) -> bool:
         """Read to the final dot and answer it; False when the connection ends there."""
-        lines = []
+        lines: list[bytes] = []
         while (line := self.rfile.readline()) != b".\r\n":
             if not line:
                 return False
+            if not lines and (said := self._hop.reply(b"BODY", SILENCE)) != SILENCE:
+                self._say(said)
+                return False
             lines.append(line[1:] if line.startswith(b".") else line)
-        said = self.server.hop.reply(b".")
-        if said[:1] in (b"2", b""):
-            self.server.hop.deliveries.append(Delivery(mail, tuple(rcpts), b"".join(lines), self._life))
-        self.wfile.write(said)
-        return bool(said)
+        said = self._hop.reply(b".")
+        if said[:1] in (b"2", b"") or said == SILENCE:
+            self._hop.deliveries.append(Delivery(mail, tuple(rcpts), b"".join(lines), self._life, self._encrypted))
+        return self._say(said)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import pytest
 from sqlalchemy import Connection
 
 from gateway.queue.allowance import DAY, Terms
@@ -34,7 +35,7 @@ from gateway.store.usage import SqlLedger, usage_of
 from tests.fakes import FakeLedger, FakeOutbox
 from tests.pump import Pump
 from tests.queued import queued
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, url_of
 
 T = TypeVar("T")
 
@@ -101,7 +102,7 @@ class SqlSubject:
         return self.pump.result(awaitable)
 
     def pass_time(self, seconds: float) -> None:
-        """The store's clock is SQLite's: the rows are moved into the past instead, and the days of an account by whole days."""
+        """The store's clock is the database's: the rows are moved into the past instead, days by whole days."""
         times = (recipient.c.next_attempt, message.c.accepted, resend.c.at, suspension.c.at)
         days = int(seconds // DAY)
         away = 1_000_000  # first, so that no row meets another one on its way
@@ -133,19 +134,22 @@ class SqlSubject:
 
 
 @contextmanager
-def sql_subject(folder: Path) -> Iterator[SqlSubject]:
+def sql_subject(url: str) -> Iterator[SqlSubject]:
     pump = Pump()
-    with running(store_url(folder), pump) as database:
+    with running(url, pump) as database:
         yield SqlSubject(database, pump)
 
 
+SUBJECTS = (*KINDS, "fake")
+
+
 @contextmanager
-def subject_of(kind: str, folder: Path) -> Iterator[Subject]:
-    """`kind` is "sql" or "fake"."""
-    if kind == "fake":
+def subject_of(request: pytest.FixtureRequest, folder: Path) -> Iterator[Subject]:
+    """The one of SUBJECTS that is the parameter of `request`."""
+    if request.param == "fake":
         yield FakeSubject()
     else:
-        with sql_subject(folder) as subject:
+        with sql_subject(url_of(request.param, folder, request)) as subject:
             yield subject
 
 

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 from gateway.errors import Unavailable
 from gateway.queue.allowance import DAY, Denied, OnLimit, Standing, Terms
 from gateway.queue.model import Added, Duplicate, Field, NewMessage, NewRecipient, Queued
-from tests.contract.outboxes import FakeSubject, Subject, add, counts, new, sql_subject, subject_of
+from tests.contract.outboxes import SUBJECTS, FakeSubject, Subject, add, counts, new, sql_subject, subject_of
 from tests.pump import deferred
+from tests.stores import store_url
 
 DEFER, REJECT, SUSPEND = OnLimit.DEFER, OnLimit.REJECT, OnLimit.SUSPEND
 UNLIMITED = Terms(0, DEFER)
 
 
-@pytest.fixture(params=["sql", "fake"])
+@pytest.fixture(params=SUBJECTS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    with subject_of(request.param, tmp_path) as subject:
+    with subject_of(request, tmp_path) as subject:
         yield subject
 
 
@@ -265,5 +266,5 @@ def _plain(answer: Added | Standing) -> object:
 @given(STEPS)
 @settings(max_examples=40)
 def test_the_fake_and_the_store_say_the_same(steps: list[Step]) -> None:
-    with TemporaryDirectory() as folder, sql_subject(Path(folder)) as store:
+    with TemporaryDirectory() as folder, sql_subject(store_url(Path(folder))) as store:
         assert told(FakeSubject(), steps) == told(store, steps)

@@ -9,6 +9,7 @@ from gateway.errors import Unavailable
 from gateway.queue.allowance import Denied, OnLimit, Terms
 from gateway.queue.model import Added, Duplicate, NewMessage, Queued, Recipient
 from tests.contract.outboxes import (
+    SUBJECTS,
     Subject,
     add,
     again,
@@ -27,9 +28,9 @@ FIRST, SECOND, THIRD = (f"000000000000000{n}" for n in (1, 2, 3))
 MANY = Terms(1000, OnLimit.DEFER)
 
 
-@pytest.fixture(params=["sql", "fake"])
+@pytest.fixture(params=SUBJECTS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    with subject_of(request.param, tmp_path) as subject:
+    with subject_of(request, tmp_path) as subject:
         yield subject
 
 

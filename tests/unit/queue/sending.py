@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.queue.allowance import Terms
+from gateway.queue.lease import Lease
 from gateway.queue.model import (
     Added,
     BodyRef,
@@ -103,12 +104,15 @@ class ChosenRelay:
         self.burns = True
         self.final = False
         self.relayed_dsn = False
+        self.unconfirmed = False
+        self.most = 1_000_000  # recipients of a transaction
+        self.confirms = False  # asks for the lease, once everything else is done
         self.room = 1_000_000
         self.held = False
         self.sent: list[tuple[QueuedMessage, list[str]]] = []
         self._waiting: list[Deferred[None]] = []
 
-    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Outcome]:
+    async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         self.sent.append((message, [recipient.address for recipient in recipients]))
         if self.held:
             gate: Deferred[None] = Deferred()
@@ -116,7 +120,9 @@ class ChosenRelay:
             await gate
         if self.errors:
             raise self.errors.pop(0)
-        return [self._outcome(recipient) for recipient in recipients]
+        if self.confirms:
+            await lease.confirm()
+        return [self._outcome(recipient) for recipient in recipients[: self.most]]
 
     def capacity(self) -> int:
         return self.room
@@ -132,7 +138,13 @@ class ChosenRelay:
         result = self.results.get(recipient.address, self.usual)
         code = {Result.DELIVERED: 250, Result.RETRY: 450, Result.FAILED: 550}[result]
         outcome = Outcome(recipient, result, code, "", "said so", "hop", "mx.example.net")
-        return replace(outcome, burns_attempt=self.burns, final=self.final, relayed_dsn=self.relayed_dsn)
+        return replace(
+            outcome,
+            burns_attempt=self.burns,
+            final=self.final,
+            relayed_dsn=self.relayed_dsn,
+            unconfirmed=self.unconfirmed,
+        )
 
 
 class Sending:

@@ -243,6 +243,26 @@ class TestRetries:
         it.wait(61)
         assert it.states() == [State.DELIVERED]
 
+    def test_a_lost_final_reply_is_counted_as_such_and_tried_again(self) -> None:
+        it = Sending()
+        it.relay.usual, it.relay.unconfirmed = Result.RETRY, True
+        it.accept()
+        assert it.counted("deliveries_total", result="unconfirmed") == 1
+        it.runner.start()
+        it.relay.usual, it.relay.unconfirmed = Result.DELIVERED, False
+        it.wait(61)
+        assert it.states() == [State.DELIVERED]
+
+    def test_what_a_transaction_leaves_over_goes_in_the_next(self) -> None:
+        it = Sending()
+        it.relay.most = 2
+        it.relay.results["b@x.example"] = Result.RETRY
+        it.accept(*(to(f"{name}@x.example") for name in "abcde"))
+        assert [len(addresses) for _, addresses in it.relay.sent] == [5, 3, 1]
+        assert [record.outcome.recipient.address[0] for record in it.outbox.records] == ["a", "b", "c", "d", "e"]
+        assert it.states().count(State.DELIVERED) == 4
+        assert it.counted("deliveries_total", result="delivered") == 4
+
 
 class TestReports:
     def test_a_failure_is_told_to_the_sender_and_the_report_goes_out(self) -> None:

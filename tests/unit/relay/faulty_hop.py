@@ -1,16 +1,18 @@
 """A next hop on a real socket that misbehaves as it is told, and messages to send it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from gateway.errors import Unavailable
+from gateway.queue.lease import TRUSTED, Lease
 from gateway.queue.model import BodyRef, Envelope, Field, Inline, QueuedMessage, Recipient, Spooled
 from gateway.queue.ports import BodyWriter
 
@@ -27,14 +29,19 @@ GOOD = {
 
 
 class FaultyHop(Factory):
-    """`answers[verb]` are given first, one for each time the verb comes; then GOOD, or 250."""
+    """`answers[verb]` are given first, one for each time the verb comes; then GOOD, or 250.
+
+    With `mute` a session that was SILENT once says nothing more. Without `tls` no handshake follows STARTTLS.
+    """
 
     def __init__(self, extensions: Iterable[str] = ("PIPELINING",), tls: Any = None, *, implicit: bool = False) -> None:
         self.extensions = list(extensions)
         self.tls = tls
         self.implicit = implicit
+        self.mute = False
         self.answers: dict[str, list[bytes]] = defaultdict(list)
         self.verbs: list[str] = []
+        self.on_data: Callable[[], None] | None = None  # called once, when DATA comes
         self.messages: list[bytes] = []
         self.open: list[FaultySession] = []
         self.connections = 0
@@ -67,6 +74,11 @@ class FaultyHop(Factory):
         for waiting in ready:
             waiting.callback(None)
 
+    def stop_reading(self) -> None:
+        for session in self.open:
+            transport: Any = session.transport
+            transport.pauseProducing()
+
     def drop_all(self) -> Deferred[None]:
         for session in list(self.open):
             session.drop()
@@ -79,6 +91,7 @@ class FaultySession(Protocol):
         self.buffer = b""
         self.in_data = False
         self.encrypted = hop.implicit
+        self.silent = False
 
     def connectionMade(self) -> None:
         self.hop.open.append(self)
@@ -99,9 +112,10 @@ class FaultySession(Protocol):
 
     def say(self, verb: str) -> bytes:
         answer = self.hop.answer(verb)
+        self.silent = answer == SILENT or (self.silent and self.hop.mute)
         if answer == DROP:
             self.drop()
-        elif answer != SILENT:
+        elif not self.silent:
             transport: Any = self.transport
             transport.write(answer)
         return answer
@@ -130,9 +144,13 @@ class FaultySession(Protocol):
         transport: Any = self.transport
         if verb == "DATA" and answer.startswith(b"354"):
             self.in_data = True
+            happens, self.hop.on_data = self.hop.on_data, None
+            if happens is not None:
+                happens()
         if verb == "STARTTLS" and answer.startswith(b"220"):
             self.buffer, self.encrypted = b"", True
-            transport.startTLS(self.hop.tls)
+            if self.hop.tls is not None:
+                transport.startTLS(self.hop.tls)
         if verb == "QUIT":
             transport.loseConnection()
         return True
@@ -156,6 +174,33 @@ def message(*addresses: str, header: bytes = b"Subject: s\r\n\r\n", body: BodyRe
 
 def eight_bit(plain: QueuedMessage) -> QueuedMessage:
     return replace(plain, envelope=replace(plain.envelope, eight_bit=True))
+
+
+def trusted(message: QueuedMessage) -> Lease:
+    """The lease of a message just taken."""
+    return Lease(Store().still_ours, message.recipients, Clock(), 0.0)
+
+
+class Store:
+    """What a store says of leases: `gone` (ids) are another's by now. `looks` has each question; `away` answers none."""
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+        self.looks = 0
+        self.away = False
+        self.slow: Deferred[None] | None = None
+
+    async def still_ours(self, recipients: Sequence[Recipient]) -> list[Recipient]:
+        self.looks += 1
+        if self.slow is not None:
+            await self.slow
+        if self.away:
+            raise Unavailable("away")
+        return [recipient for recipient in recipients if recipient.id not in self.gone]
+
+    def lease(self, message: QueuedMessage, clock: Clock, *, age: float = TRUSTED + 1) -> Lease:
+        """Taken `age` seconds ago: by default so long that the store is asked."""
+        return Lease(self.still_ours, message.recipients, clock, clock.seconds() - age)
 
 
 class BlockBodies:

@@ -12,7 +12,7 @@ from gateway.relay.hop import HopDown
 from gateway.smtp.client_events import ClientSettings, Finished, Stage
 from gateway.smtp.transaction import To, Transaction
 from tests.unit.awaiting import assert_pending, failure_of, value_of
-from tests.unit.relay.faulty_hop import BlockReader
+from tests.unit.relay.faulty_hop import BlockReader, message, trusted
 
 ONE = Transaction("a@x.example", (To("b@y.example"),), 20)
 SAID = [
@@ -80,7 +80,7 @@ class Line:
 
     def send(self, blocks: Iterable[bytes] = (b"x\r\n",)) -> tuple[Deferred[Finished], BlockReader]:
         reader = BlockReader(iter(list(blocks)), None)
-        return Deferred.fromCoroutine(self.connection.transact(ONE, b"S: s\r\n\r\n", reader)), reader
+        return Deferred.fromCoroutine(self.connection.transact(ONE, b"S: s\r\n\r\n", reader, trusted(message()))), reader
 
 
 @pytest.mark.parametrize(("said", "stage"), [([], Stage.GREETING), ([b"220 h\r\n"], Stage.HELLO)])
@@ -184,7 +184,7 @@ def test_a_lost_connection_stops_the_body() -> None:
 def test_a_connection_lost_while_the_disk_is_read_leaves_no_timer() -> None:
     line = Line().ready()
     reader = SlowReader()
-    finished = Deferred.fromCoroutine(line.connection.transact(ONE, b"S: s\r\n\r\n", reader))
+    finished = Deferred.fromCoroutine(line.connection.transact(ONE, b"S: s\r\n\r\n", reader, trusted(message())))
     line.say(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n")
     line.connection.connectionLost()
     reader.block.callback(b"x\r\n")

@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 from gateway.queue.model import Envelope, Outcome, QueuedMessage, Result, Spooled
 from gateway.relay.maildir import MAX_FOLDER, MaildirHop, folder_name
 from tests.unit.awaiting import failure_of, value_of
-from tests.unit.relay.faulty_hop import BlockBodies, message
+from tests.unit.relay.faulty_hop import BlockBodies, message, trusted
 
 T = TypeVar("T")
 NAME = "0123456789abcdef.1.gw.example"
@@ -44,7 +44,7 @@ class Box:
 
     def send(self, queued: QueuedMessage | None = None) -> Deferred[list[Outcome]]:
         queued = queued or message()
-        return Deferred.fromCoroutine(self.hop.deliver(queued, queued.recipients))
+        return Deferred.fromCoroutine(self.hop.deliver(queued, queued.recipients, trusted(queued)))
 
     def files(self) -> dict[str, bytes]:
         return {str(p.relative_to(self.path)): p.read_bytes() for p in self.path.rglob("*") if p.is_file()}

@@ -6,11 +6,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from gateway.errors import Unavailable
+from gateway.queue.lease import Lease
 from gateway.queue.model import Outcome, QueuedMessage, Recipient, Result
 from gateway.relay.hop import HopDown
 from gateway.relay.next_hops import NextHops
 from tests.unit.awaiting import assert_pending, failure_of, value_of
-from tests.unit.relay.faulty_hop import message
+from tests.unit.relay.faulty_hop import message, trusted
 
 
 class ToldHop:
@@ -23,7 +24,7 @@ class ToldHop:
         self.slow: list[Deferred[list[Outcome]]] | None = None
         self.closed = False
 
-    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> Deferred[list[Outcome]]:
+    def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> Deferred[list[Outcome]]:
         self.asked += 1
         if self.slow is not None:
             self.slow.append(Deferred())
@@ -42,7 +43,7 @@ class ToldHop:
 
 def send(hops: NextHops) -> Deferred[list[Outcome]]:
     queued = message("b@y.example", "c@y.example")
-    return Deferred.fromCoroutine(hops.deliver(queued, queued.recipients))
+    return Deferred.fromCoroutine(hops.deliver(queued, queued.recipients, trusted(queued)))
 
 
 def test_a_refusal_is_final_and_the_next_hop_is_not_asked() -> None:

@@ -1,90 +1,21 @@
 """SmtpHop against a faulty server on real loopback sockets."""
 
-from collections.abc import Coroutine
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import trustme
-from OpenSSL import SSL
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
-from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.protocols.tls import TLSMemoryBIOProtocol
-from twisted.trial.unittest import TestCase
-from zope.interface import implementer
+from twisted.internet.defer import gatherResults
 
-from gateway.config import NextHop
-from gateway.errors import ConfigError, Unavailable
-from gateway.metrics import Metrics
-from gateway.queue.model import Envelope, Outcome, QueuedMessage, Result, Spooled
-from gateway.relay.connection import TlsFailed
+from gateway.errors import Unavailable
+from gateway.queue.model import Envelope, QueuedMessage, Result, Spooled
 from gateway.relay.hop import HopDown
 from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import KEEP, SmtpHop
-from tests.unit.relay.faulty_hop import DROP, BlockBodies, FaultyHop, eight_bit, message, port_of
+from tests.unit.relay.faulty_hop import DROP, FaultyHop, eight_bit, message, port_of
+from tests.unit.relay.hop_case import HopTest, asynchronous, reactor, send
 
-reactor: Any = global_reactor
 HEADER_AND_BODY = b"Subject: s\r\n\r\nhello\r\n"
-AUTHORITY = trustme.CA()
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class ServerTls:
-    """What `startTLS` of a server takes: a certificate for `name`, or none."""
-
-    def __init__(self, name: str = "", authority: trustme.CA = AUTHORITY) -> None:
-        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        if name:
-            authority.issue_cert(name).configure_cert(self._context)
-
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._context, None)
-
-
-class HopTest(TestCase):
-    """Starts servers and hops, and ends them after each test."""
-
-    def setUp(self) -> None:
-        self.metrics = Metrics(CollectorRegistry())
-        self.bodies = BlockBodies()
-
-    def serve(self, faulty: FaultyHop) -> int:
-        listening = reactor.listenTCP(0, faulty, interface="127.0.0.1")
-        self.addCleanup(faulty.drop_all)
-        self.addCleanup(listening.stopListening)
-        return port_of(listening)
-
-    def hop(self, port: int, *, connections: int = 20, **options: Any) -> SmtpHop:
-        hop = NextHop(**{"kind": "smtp", "host": "127.0.0.1", "port": port, **options})
-        made = SmtpHop(
-            hop, hostname="gw.example", connections=connections, bodies=self.bodies, reactor=reactor, metrics=self.metrics
-        )
-        self.addCleanup(lambda: Deferred.fromCoroutine(made.close()))
-        return made
-
-    def authority_file(self) -> Path:
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        path = Path(folder.name) / "ca.pem"
-        AUTHORITY.cert_pem.write_to_path(str(path))
-        return path
-
-    def connections(self, hop: SmtpHop, state: str) -> float | None:
-        return self.metrics.registry.get_sample_value("smtp_gateway_hop_connections", {"hop": hop.label, "state": state})
-
-
-async def send(hop: SmtpHop | NextHops, queued: QueuedMessage | None = None) -> list[Outcome]:
-    queued = queued or message()
-    return await hop.deliver(queued, queued.recipients)
-
-
-def asynchronous(coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
-    return Deferred.fromCoroutine(coroutine)
 
 
 class DeliveryTest(HopTest):
@@ -232,6 +163,52 @@ class KeptConnectionTest(HopTest):
         await faulty.until_open(0)
 
 
+class LimitsTest(HopTest):
+    """RFC 9422, and hops that say 452 to some recipients: what is left over has no outcome and goes in the next transaction."""
+
+    def many(self) -> QueuedMessage:
+        return message(*(f"{name}@y.example" for name in "bcdef"))
+
+    async def test_more_than_rcptmax_are_left_over(self) -> None:
+        for extensions in (["PIPELINING", "LIMITS RCPTMAX=2"], ["LIMITS RCPTMAX=2"]):
+            faulty = FaultyHop(extensions)
+            outcomes = await send(self.hop(self.serve(faulty)), self.many())
+            assert [(o.recipient.address[0], o.result) for o in outcomes] == [
+                ("b", Result.DELIVERED),
+                ("c", Result.DELIVERED),
+            ]
+            assert faulty.verbs.count("RCPT") == 2
+
+    async def test_those_that_are_too_many_for_the_hop_are_left_over(self) -> None:
+        faulty = FaultyHop()
+        faulty.answers["RCPT"] = [b"550 5.1.1 nobody\r\n", b"250 ok\r\n", b"450 4.2.1 later\r\n"] + [b"452 4.5.3 many\r\n"] * 2
+        outcomes = await send(self.hop(self.serve(faulty)), self.many())
+        assert [(o.recipient.address[0], o.result) for o in outcomes] == [
+            ("b", Result.FAILED),
+            ("c", Result.DELIVERED),
+            ("d", Result.RETRY),
+        ]
+
+    async def test_none_delivered_none_left_over(self) -> None:
+        """Else we would ask for ever."""
+        for last in (b"554 5.5.1 none\r\n", b"451 4.3.0 no\r\n"):
+            faulty = FaultyHop()
+            faulty.answers["RCPT"] = [b"250 ok\r\n"] + [b"452 4.5.3 many\r\n"] * 4
+            faulty.answers["DATA"] = [last]
+            outcomes = await send(self.hop(self.serve(faulty)), self.many())
+            assert len(outcomes) == 5
+            assert {o.code for o in outcomes[1:]} == {452}
+
+    async def test_a_connection_is_not_used_beyond_mailmax(self) -> None:
+        faulty = FaultyHop(["PIPELINING", "LIMITS MAILMAX=2"])
+        hop = self.hop(self.serve(faulty))
+        for _ in range(5):
+            (outcome,) = await send(hop)
+            assert outcome.result == Result.DELIVERED
+        assert faulty.connections == 3
+        assert faulty.verbs.count("QUIT") == 2
+
+
 class TroubleTest(HopTest):
     async def down(self, faulty: FaultyHop, **options: Any) -> str:
         with pytest.raises(HopDown) as raised:
@@ -281,80 +258,3 @@ class TroubleTest(HopTest):
             (outcome,) = await send(hops)
             assert (outcome.result, outcome.hop) == (Result.DELIVERED, f"127.0.0.1:{ports[1]}")
         assert first.connections == 1
-
-
-class TlsTest(HopTest):
-    async def test_starttls_with_a_good_certificate(self) -> None:
-        faulty = FaultyHop(["STARTTLS", "AUTH PLAIN"], ServerTls("127.0.0.1"))
-        options: dict[str, Any] = {
-            "tls": "required",
-            "verify": True,
-            "ca": self.authority_file(),
-            "user": "u",
-            "password": SecretStr("p"),
-        }
-        (outcome,) = await send(self.hop(self.serve(faulty), **options))
-        assert outcome.result == Result.DELIVERED
-        assert faulty.verbs[:6] == ["GREETING", "EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL"]
-        assert faulty.open[0].encrypted
-
-    async def test_implicit_tls(self) -> None:
-        faulty = FaultyHop(tls=ServerTls("localhost"), implicit=True)
-        options: dict[str, Any] = {
-            "kind": "smtps",
-            "host": "localhost",
-            "tls": "required",
-            "verify": True,
-            "ca": self.authority_file(),
-        }
-        (outcome,) = await send(self.hop(self.serve(faulty), **options))
-        assert outcome.result == Result.DELIVERED
-
-    async def test_a_large_body_goes_through_tls(self) -> None:
-        self.bodies.blocks = [b"x" * 65_534 + b"\r\n"] * 64
-        faulty = FaultyHop(["STARTTLS", "PIPELINING"], ServerTls("127.0.0.1"))
-        await send(self.hop(self.serve(faulty), tls="required"), message(body=Spooled("big", 64 << 16)))
-        assert len(faulty.messages[0]) == len(b"Subject: s\r\n\r\n") + (64 << 16)
-
-    async def test_certificates_that_do_not_count(self) -> None:
-        for name, authority, reason in (
-            ("other.example", AUTHORITY, "the certificate is not for this host name"),
-            ("127.0.0.1", trustme.CA(), "certificate verify failed"),
-        ):
-            for implicit in (False, True):
-                faulty = FaultyHop(["STARTTLS"], ServerTls(name, authority), implicit=implicit)
-                kind = "smtps" if implicit else "smtp"
-                hop = self.hop(self.serve(faulty), kind=kind, tls="required", verify=True, ca=self.authority_file())
-                with pytest.raises(TlsFailed) as raised:
-                    await send(hop)
-                assert raised.value.reason == f"TLS with the hop failed: {reason}"
-                assert "MAIL" not in faulty.verbs
-
-    async def test_unverified_takes_any_certificate(self) -> None:
-        faulty = FaultyHop(["STARTTLS"], ServerTls("other.example"))
-        (outcome,) = await send(self.hop(self.serve(faulty), tls="required", verify=False, host="localhost"))
-        assert outcome.result == Result.DELIVERED
-        assert faulty.open[0].encrypted
-
-    async def test_required_but_not_offered(self) -> None:
-        faulty = FaultyHop()
-        with pytest.raises(HopDown) as raised:
-            await send(self.hop(self.serve(faulty), tls="required"))
-        assert raised.value.reason == "hop does not offer STARTTLS"
-        assert "MAIL" not in faulty.verbs
-
-    async def test_opportunistic_goes_on_in_clear(self) -> None:
-        broken = FaultyHop(["STARTTLS"])
-        broken.answers["STARTTLS"] = [b"220 go\r\n"]
-        broken.tls = ServerTls()  # has no certificate to show: no handshake succeeds
-        for faulty, connections in ((FaultyHop(), 1), (broken, 2)):
-            (outcome,) = await send(self.hop(self.serve(faulty), tls="opportunistic"))
-            assert outcome.result == Result.DELIVERED
-            assert faulty.connections == connections
-            assert not faulty.open[0].encrypted
-
-    async def test_a_file_without_authorities_is_named(self) -> None:
-        for path in (Path("/nonexistent/ca.pem"), Path(__file__)):
-            with pytest.raises(ConfigError) as raised:
-                self.hop(25, tls="required", verify=True, ca=path)
-            assert str(path) in str(raised.value)

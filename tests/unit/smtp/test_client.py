@@ -64,7 +64,8 @@ class Hop:
 
 def opened(ehlo: bytes = PLAIN_EHLO, settings: ClientSettings = SETTINGS) -> Hop:
     hop = Hop(ClientSession(settings))
-    hop.say(GREETING + ehlo)
+    hop.say(GREETING)
+    hop.say(ehlo)
     assert hop.events == [Ready()]
     hop.sent, hop.events = b"", []
     return hop
@@ -197,7 +198,8 @@ def test_354_after_refused_mail_sends_no_message() -> None:
 def test_rset_comes_after_a_transaction_without_end(ehlo: bytes) -> None:
     hop = opened(ehlo)
     hop.begin(ONE)
-    hop.say(OK + b"550 5.1.1 nobody\r\n" + (b"503 no\r\n" if ehlo == PIPELINING_EHLO else b""))
+    for reply in (OK, b"550 5.1.1 nobody\r\n", *([b"503 no\r\n"] if ehlo == PIPELINING_EHLO else [])):
+        hop.say(reply)
     assert results(hop) == [("failed", 550, "5.1.1")]
     hop.sent = b""
     hop.begin(ONE)
@@ -261,6 +263,18 @@ EXTENSIONS: list[tuple[bytes, Transaction, bytes, bytes]] = [
         "MAIL FROM:<ä@x.example> BODY=8BITMIME SMTPUTF8".encode(),
         "RCPT TO:<ö@y.example>".encode(),
     ),
+    (
+        b"250-h\r\n250-SMTPUTF8\r\n250 DSN\r\n",
+        Transaction("a@x.example", (To("b@y.example", orcpt="utf-8;ö@y.example"),), 20, smtputf8=True),
+        b"MAIL FROM:<a@x.example> SMTPUTF8",
+        "RCPT TO:<b@y.example> ORCPT=utf-8;ö@y.example".encode(),
+    ),
+    (  # RFC 6533 section 3: the same in ASCII
+        b"250-h\r\n250 DSN\r\n",
+        Transaction("a@x.example", (To("b@y.example", orcpt="utf-8;ö\U0001f4e7@y.example"),), 20),
+        b"MAIL FROM:<a@x.example>",
+        b"RCPT TO:<b@y.example> ORCPT=utf-8;\\x{F6}\\x{1F4E7}@y.example",
+    ),
 ]
 
 
@@ -283,7 +297,7 @@ def test_dsn_relayed_only_where_offered(offered: bool) -> None:
 UNASKED: list[tuple[bytes, Transaction, list[str]]] = [
     (b"250-h\r\n250 SIZE 19\r\n", ONE, ["5.3.4"]),
     (b"250 h\r\n", replace(ONE, eight_bit=True), ["5.6.3"]),
-    (b"250 h\r\n", replace(ONE, smtputf8=True, utf8_header=True), ["5.6.7"]),
+    (b"250 h\r\n", replace(ONE, smtputf8=True, utf8_header=True), ["5.6.9"]),
     (b"250 h\r\n", replace(THREE, sender="ä@x.example"), ["5.6.7"] * 3),
 ]
 
@@ -303,6 +317,27 @@ def test_one_international_recipient_does_not_fail_the_others() -> None:
     assert hop.sent.count(b"RCPT") == 2
     hop.say(OK + OK + b"550 5.1.1 no\r\n" + GO + QUEUED)
     assert results(hop) == [TAKEN, ("failed", 0, "5.6.7"), ("failed", 550, "5.1.1")]
+
+
+LIMITS: list[tuple[bytes, int | None, bool]] = [
+    (b"250 h\r\n", None, False),
+    (b"250-h\r\n250 LIMITS RCPTMAX=5\r\n", 5, False),
+    (b"250-h\r\n250 limits mailmax=1 rcptmax=999999 rcptdomainmax=1\r\n", 999_999, True),
+    (b"250-h\r\n250 LIMITS MAILMAX=2\r\n", None, False),
+    (b"250-h\r\n250 LIMITS\r\n", None, False),
+    (b"250-h\r\n250 LIMITS RCPTMAX=0 MAILMAX=00 RCPTMAX=-1 MAILMAX RCPTMAX= XRCPTMAX=1\r\n", None, False),
+    (b"250-h\r\n250 LIMITS RCPTMAX=99999999999999999999 MAILMAX=1x\r\n", None, False),
+]
+
+
+@pytest.mark.parametrize(("ehlo", "recipients", "used_up"), LIMITS)
+def test_limits_of_the_hop(ehlo: bytes, recipients: int | None, used_up: bool) -> None:
+    """RFC 9422; `used_up` after one transaction."""
+    hop = opened(ehlo)
+    assert hop.session.most_recipients == recipients
+    assert not hop.session.used_up
+    hop.begin(ONE)
+    assert hop.session.used_up == used_up
 
 
 # Setting up
@@ -458,8 +493,8 @@ def test_what_was_refused_before_the_loss_stays_refused() -> None:
     hop.pump()
     assert hop.finished.verdicts == (
         Verdict("failed", 550, "5.1.1", "nobody"),
-        Verdict("retry", 0, "", "timed out before the reply to RCPT"),
-        Verdict("retry", 0, "", "timed out before the reply to RCPT"),
+        Verdict("retry", 0, "4.4.2", "timed out before the reply to RCPT"),
+        Verdict("retry", 0, "4.4.2", "timed out before the reply to RCPT"),
     )
 
 
@@ -469,6 +504,7 @@ def test_what_was_refused_before_the_loss_stays_refused() -> None:
 def test_refusal_while_the_body_is_sent_is_kept(reply: bytes, expected: tuple[str, int, str]) -> None:
     session = opened(PIPELINING_EHLO).session
     session.begin(ONE)
+    session.data_to_send()
     session.receive(OK + OK + GO)
     assert session.next_event() == SendBody()
     session.send_body(BODY)
@@ -485,6 +521,7 @@ def test_refusal_while_the_body_is_sent_is_kept(reply: bytes, expected: tuple[st
 def test_acceptance_before_the_final_dot_is_none() -> None:
     session = opened(PIPELINING_EHLO).session
     session.begin(ONE)
+    session.data_to_send()
     session.receive(OK + OK + GO + QUEUED)
     assert session.next_event() == SendBody()
     event = session.next_event()
@@ -519,6 +556,76 @@ def test_nonsense_closes(nonsense: bytes) -> None:
     assert hop.session.closed
 
 
+@pytest.mark.parametrize(
+    "early",
+    [
+        pytest.param([OK + OK], id="RCPT answered with MAIL"),
+        pytest.param([OK, OK + GO], id="DATA answered with RCPT"),
+        pytest.param([OK, OK, GO + QUEUED], id="the dot answered with DATA"),
+    ],
+)
+def test_a_reply_before_its_command_is_none(early: Sequence[bytes]) -> None:
+    """Else what the hop says next of one recipient would be taken for another's, or for the message."""
+    session = opened().session
+    session.begin(ONE)
+    for said in early:
+        session.data_to_send()
+        session.receive(said)
+    events = []
+    while (event := session.next_event()) is not None:
+        events.append(event)
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert [(one.result, one.enhanced) for one in finished.verdicts] == [("retry", "4.5.0")]
+    assert not finished.lost_after_dot
+
+
+def test_greeting_and_more_at_once_is_no_answer_to_ehlo() -> None:
+    hop = Hop(ClientSession(SETTINGS))
+    hop.say(GREETING + PLAIN_EHLO)
+    (unusable,) = hop.events
+    assert isinstance(unusable, Unusable)
+
+
+@pytest.mark.parametrize("said", [b"what?\r\n", b"354 go on\r\n", b"250-a\r\n251 b\r\n", b"x" * (MAX_LINE + 1)])
+def test_nonsense_after_the_final_dot_leaves_it_open(said: bytes) -> None:
+    hop = opened(PIPELINING_EHLO)
+    hop.begin(ONE)
+    hop.say(OK + OK + GO + said)
+    assert results(hop) == [("retry", 0, "4.5.0")]
+    assert hop.finished.lost_after_dot
+
+
+def test_a_closed_session_keeps_nothing() -> None:
+    session = opened().session
+    session.receive(b"what?\r\n")
+    for _ in range(100):
+        session.receive(b"x" * 1000)
+    assert session.closed
+    assert session._reader.empty
+
+
+TOO_MANY: list[tuple[bytes, bool]] = [
+    (b"452 4.5.3 too many recipients\r\n", True),
+    (b"451 4.5.3 too many recipients\r\n", True),
+    (b"452 too many recipients\r\n", True),
+    (b"552 5.5.3 too many recipients\r\n", True),
+    (b"552 too many recipients\r\n", True),
+    (b"452 4.3.1 disk full\r\n", False),
+    (b"452 4.2.2 mailbox full\r\n", False),
+    (b"450 later\r\n", False),
+    (b"550 5.5.3 too many recipients\r\n", False),
+]
+
+
+@pytest.mark.parametrize(("said", "too_many"), TOO_MANY)
+def test_too_many_recipients(said: bytes, too_many: bool) -> None:
+    hop = opened(PIPELINING_EHLO)
+    hop.begin(replace(THREE, recipients=THREE.recipients[:2]))
+    hop.say(OK + OK + said + GO + QUEUED)
+    assert [verdict.too_many for verdict in hop.finished.verdicts] == [False, too_many]
+
+
 def test_unasked_reply_at_rest_closes_without_event() -> None:
     for reply in (b"421 idle too long\r\n", b"250 hello?\r\n"):
         hop = opened()
@@ -531,7 +638,7 @@ def test_begin_on_a_closed_session_is_a_retry_unasked() -> None:
     hop = opened()
     hop.session.connection_lost("connection lost")
     hop.begin(ONE)
-    assert results(hop) == [("retry", 0, "")]
+    assert results(hop) == [("retry", 0, "4.4.2")]
     assert not hop.finished.mail_answered
 
 

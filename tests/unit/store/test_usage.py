@@ -278,4 +278,4 @@ def test_no_statement_reads_a_whole_table(database: Database, ledger: SqlLedger,
     tables = ("usage_day", "suspension", "resend", "recipient", "message")
     assert [each for each in found if each[0].startswith(tuple(f"SCAN {table}" for table in tables))] == []
     used_indexes = {word for step, _ in found for word in step.split() if word.startswith(("suspension_", "recipient_"))}
-    assert used_indexes == {"suspension_active", "suspension_day", "recipient_message"}
+    assert used_indexes >= {"suspension_active", "suspension_day", "recipient_message"}

@@ -1,0 +1,89 @@
+"""A test case with servers on loopback that misbehave as told, and hops that lead to them."""
+
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import trustme
+from OpenSSL import SSL
+from prometheus_client import CollectorRegistry
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from gateway.config import NextHop
+from gateway.metrics import Metrics
+from gateway.queue.lease import Lease
+from gateway.queue.model import Outcome, QueuedMessage
+from gateway.relay.connection import LIMITS
+from gateway.relay.next_hops import NextHops
+from gateway.relay.pool import SmtpHop
+from gateway.smtp.client_events import Stage
+from tests.unit.relay.faulty_hop import BlockBodies, FaultyHop, message, port_of, trusted
+
+reactor: Any = global_reactor
+AUTHORITY = trustme.CA()
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """What `startTLS` of a server takes: a certificate for `name`, or none."""
+
+    def __init__(self, name: str = "", authority: trustme.CA = AUTHORITY) -> None:
+        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        if name:
+            authority.issue_cert(name).configure_cert(self._context)
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
+
+
+class HopTest(TestCase):
+    """Starts servers and hops, and ends them after each test."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics(CollectorRegistry())
+        self.bodies = BlockBodies()
+
+    def serve(self, faulty: FaultyHop) -> int:
+        listening = reactor.listenTCP(0, faulty, interface="127.0.0.1")
+        self.addCleanup(faulty.drop_all)
+        self.addCleanup(listening.stopListening)
+        return port_of(listening)
+
+    def hop(self, port: int, *, connections: int = 20, limits: Mapping[Stage, float] = LIMITS, **options: Any) -> SmtpHop:
+        hop = NextHop(**{"kind": "smtp", "host": "127.0.0.1", "port": port, **options})
+        made = SmtpHop(
+            hop,
+            hostname="gw.example",
+            connections=connections,
+            bodies=self.bodies,
+            reactor=reactor,
+            metrics=self.metrics,
+            limits=limits,
+        )
+        self.addCleanup(lambda: Deferred.fromCoroutine(made.close()))
+        return made
+
+    def authority_file(self) -> Path:
+        folder = TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = Path(folder.name) / "ca.pem"
+        AUTHORITY.cert_pem.write_to_path(str(path))
+        return path
+
+    def connections(self, hop: SmtpHop, state: str) -> float | None:
+        return self.metrics.registry.get_sample_value("smtp_gateway_hop_connections", {"hop": hop.label, "state": state})
+
+
+async def send(hop: SmtpHop | NextHops, queued: QueuedMessage | None = None, lease: Lease | None = None) -> list[Outcome]:
+    queued = queued or message()
+    return await hop.deliver(queued, queued.recipients, lease or trusted(queued))
+
+
+def asynchronous(coroutine: Coroutine[Any, Any, None]) -> Deferred[None]:
+    return Deferred.fromCoroutine(coroutine)

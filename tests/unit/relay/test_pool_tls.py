@@ -1,0 +1,92 @@
+"""SmtpHop and TLS: which certificates count, and what happens where there is none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from pydantic import SecretStr
+
+from gateway.errors import ConfigError
+from gateway.queue.model import Result, Spooled
+from gateway.relay.connection import TlsFailed
+from gateway.relay.hop import HopDown
+from tests.unit.relay.faulty_hop import FaultyHop, message
+from tests.unit.relay.hop_case import AUTHORITY, HopTest, ServerTls, send
+
+
+class TlsTest(HopTest):
+    async def test_starttls_with_a_good_certificate(self) -> None:
+        faulty = FaultyHop(["STARTTLS", "AUTH PLAIN"], ServerTls("127.0.0.1"))
+        options: dict[str, Any] = {
+            "tls": "required",
+            "verify": True,
+            "ca": self.authority_file(),
+            "user": "u",
+            "password": SecretStr("p"),
+        }
+        (outcome,) = await send(self.hop(self.serve(faulty), **options))
+        assert outcome.result == Result.DELIVERED
+        assert faulty.verbs[:6] == ["GREETING", "EHLO", "STARTTLS", "EHLO", "AUTH", "MAIL"]
+        assert faulty.open[0].encrypted
+
+    async def test_implicit_tls(self) -> None:
+        faulty = FaultyHop(tls=ServerTls("localhost"), implicit=True)
+        options: dict[str, Any] = {
+            "kind": "smtps",
+            "host": "localhost",
+            "tls": "required",
+            "verify": True,
+            "ca": self.authority_file(),
+        }
+        (outcome,) = await send(self.hop(self.serve(faulty), **options))
+        assert outcome.result == Result.DELIVERED
+
+    async def test_a_large_body_goes_through_tls(self) -> None:
+        self.bodies.blocks = [b"x" * 65_534 + b"\r\n"] * 64
+        faulty = FaultyHop(["STARTTLS", "PIPELINING"], ServerTls("127.0.0.1"))
+        await send(self.hop(self.serve(faulty), tls="required"), message(body=Spooled("big", 64 << 16)))
+        assert len(faulty.messages[0]) == len(b"Subject: s\r\n\r\n") + (64 << 16)
+
+    async def test_certificates_that_do_not_count(self) -> None:
+        for name, authority, reason in (
+            ("other.example", AUTHORITY, "the certificate is not for this host name"),
+            ("127.0.0.1", trustme.CA(), "certificate verify failed"),
+        ):
+            for implicit in (False, True):
+                faulty = FaultyHop(["STARTTLS"], ServerTls(name, authority), implicit=implicit)
+                kind = "smtps" if implicit else "smtp"
+                hop = self.hop(self.serve(faulty), kind=kind, tls="required", verify=True, ca=self.authority_file())
+                with pytest.raises(TlsFailed) as raised:
+                    await send(hop)
+                assert raised.value.reason == f"TLS with the hop failed: {reason}"
+                assert "MAIL" not in faulty.verbs
+
+    async def test_unverified_takes_any_certificate(self) -> None:
+        faulty = FaultyHop(["STARTTLS"], ServerTls("other.example"))
+        (outcome,) = await send(self.hop(self.serve(faulty), tls="required", verify=False, host="localhost"))
+        assert outcome.result == Result.DELIVERED
+        assert faulty.open[0].encrypted
+
+    async def test_required_but_not_offered(self) -> None:
+        faulty = FaultyHop()
+        with pytest.raises(HopDown) as raised:
+            await send(self.hop(self.serve(faulty), tls="required"))
+        assert raised.value.reason == "hop does not offer STARTTLS"
+        assert "MAIL" not in faulty.verbs
+
+    async def test_opportunistic_goes_on_in_clear(self) -> None:
+        broken = FaultyHop(["STARTTLS"])
+        broken.answers["STARTTLS"] = [b"220 go\r\n"]
+        broken.tls = ServerTls()  # has no certificate to show: no handshake succeeds
+        for faulty, connections in ((FaultyHop(), 1), (broken, 2)):
+            (outcome,) = await send(self.hop(self.serve(faulty), tls="opportunistic"))
+            assert outcome.result == Result.DELIVERED
+            assert faulty.connections == connections
+            assert not faulty.open[0].encrypted
+
+    async def test_a_file_without_authorities_is_named(self) -> None:
+        for path in (Path("/nonexistent/ca.pem"), Path(__file__)):
+            with pytest.raises(ConfigError) as raised:
+                self.hop(25, tls="required", verify=True, ca=path)
+            assert str(path) in str(raised.value)
