@@ -9,6 +9,7 @@ Before a dead worker's number is given to a new one, whoever made us is told and
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,13 +69,12 @@ class WorkerProcess(ProcessProtocol):
 
     def tell(self, number: int, order: Order) -> None:
         frame = order_frame(number, order)
-        self._pipes.writeToChild(ORDERS, len(frame).to_bytes(4, "big") + frame)
+        with suppress(KeyError):  # its pipe is closed: it is dead, and we are about to hear of it
+            self._pipes.writeToChild(ORDERS, len(frame).to_bytes(4, "big") + frame)
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessExitedAlready):
             self._pipes.signalProcess("KILL")
-        except ProcessExitedAlready:
-            return
 
     @property
     def _pipes(self) -> Any:
@@ -107,6 +107,7 @@ class Supervisor:
         self._coming: dict[int, Any] = {}  # starts that wait, as IDelayedCall
         self._questions: dict[int, _Question] = {}
         self._asked = 0
+        self._burials = 0  # that go on
         self._stopping: Deferred[None] | None = None
         self._loop = LoopingCall(self._poll)
         self._loop.clock = clock
@@ -155,8 +156,12 @@ class Supervisor:
             lambda reason: self._ended(worker, began, reason),
         )
         self._living[number] = worker
-        self._spawn(worker)
-        worker.tell(0, self._watch.begin_order(number))
+        try:
+            self._spawn(worker)
+        except OSError as error:  # no more processes, or descriptors, for now
+            self._ended(worker, began, Failure(error))
+        else:
+            worker.tell(0, self._watch.begin_order(number))
 
     def _ended(self, worker: WorkerProcess, began: float, reason: Failure) -> None:
         number = worker.number
@@ -171,13 +176,15 @@ class Supervisor:
         ensureDeferred(self._bury(number, pause))
 
     async def _bury(self, number: int, pause: float) -> None:
+        self._burials += 1
         await self._watch.ended(number)
+        self._burials -= 1
         if self._stopping is None:
             self._coming[number] = self._clock.callLater(pause, self._start, number)
         self._look_whether_gone()
 
     def _look_whether_gone(self) -> None:
-        if self._stopping is not None and not self._living and not self._stopping.called:
+        if self._stopping is not None and not (self._living or self._burials or self._stopping.called):
             self._stopping.callback(None)
 
     def _kill_all(self) -> None:
@@ -213,6 +220,8 @@ class Supervisor:
 
 
 def how(reason: Failure) -> str:
-    """How a process ended: "status 1", "signal 9"."""
+    """How a process ended: "status 1", "signal 9"; or why it did not even begin."""
     ended: Any = reason.value
+    if isinstance(ended, OSError):
+        return f"not started: {ended.strerror}"
     return f"signal {ended.signal}" if ended.signal else f"status {ended.exitCode}"
