@@ -26,7 +26,7 @@ class GatewayProcess:
     def __init__(self, installation: Installation) -> None:
         self.at = installation
         self.starttls = self.tls = self.http = 0  # ports
-        self.environment: Mapping[str, str] = {}  # what it gets besides ours
+        self.environment: dict[str, str] = {}  # what it gets besides ours
         self.log_file = installation.folder / "gateway.log"
         self.error_file = installation.folder / "gateway.err"
         self._process: subprocess.Popen[bytes] | None = None

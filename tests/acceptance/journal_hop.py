@@ -3,8 +3,8 @@
     python journal_hop.py PORT JOURNAL SEED
 
 A line of the journal is [time, event, name, recipient, whole, queue id, hello], as JSON: `time` is CLOCK_MONOTONIC's in
-nanoseconds, `event` is "got" before the final reply and "said" once that reply is with the kernel. It takes a moment for either,
-so that whoever kills it, or the gateway, often does so between a message and its reply.
+nanoseconds, `event` is "got" before the final reply and "said" once that reply is with the kernel. It takes its time for the
+reply, so that whoever kills it, or the gateway, often does so between a message and its reply.
 """
 
 import asyncio

@@ -28,7 +28,7 @@ class Load:
     """One run of the program against a port of 127.0.0.1. `tag` is of this run alone, `ledger` may be of many."""
 
     def __init__(self, program: Path, port: int, messages: int, tag: str, ledger: Path) -> None:
-        self._words = [program, str(port), plain(LOGIN, PASSWORD), LOGIN, str(CLIENTS), str(messages), tag, ledger]
+        self._words = [str(program), str(port), plain(LOGIN, PASSWORD), LOGIN, str(CLIENTS), str(messages), tag, str(ledger)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._words, stderr=subprocess.PIPE, text=True)

@@ -18,7 +18,7 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import merged, run_tool
 from tests.acceptance.rounds import ROUNDS, chance
 from tests.acceptance.smtpload import smtpload
-from tests.acceptance.victims import Gateway, JournalHop, Store, Victim, Worker
+from tests.acceptance.victims import Gateway, JournalHop, Parent, Store, Victim, Worker
 from tests.servers.databases import Postgresql
 
 __all__ = ["smtpload"]
@@ -73,10 +73,12 @@ def _gateways(install: Install, server: Postgresql | None, hop: JournalHop, shap
     return [each.start() for each in made]
 
 
-def _victims(gateways: Sequence[GatewayProcess], server: Postgresql | None, hop: JournalHop, shape: str) -> list[Victim]:
-    workers = SHAPES[shape][1]
+def _victims(
+    gateways: Sequence[GatewayProcess], server: Postgresql | None, hop: JournalHop, luck: random.Random
+) -> list[Victim]:
     found: list[Victim] = [hop, *map(Gateway, gateways)]
-    found += [Worker(gateways[0], number) for number in range(workers)] if workers > 1 else []
+    for each in gateways:
+        found += [Parent(each), Worker(each, luck)] if "workers" in each.at.settings["server"] else []
     return [*found, Store(server.process)] if server else found
 
 
@@ -94,6 +96,6 @@ def test_what_got_a_250_arrives(
     luck = chance(f"{shape} on {'PostgreSQL' if server else 'SQLite'}")
     gateways = _gateways(install, server, hop, shape)
     campaign = Campaign(smtpload, tmp_path, gateways, hop, luck)
-    for victim in _in_turn(_victims(gateways, server, hop, shape), ROUNDS, luck):
+    for victim in _in_turn(_victims(gateways, server, hop, luck), ROUNDS, luck):
         campaign.round(victim)
     campaign.settle()

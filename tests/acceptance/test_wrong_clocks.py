@@ -1,4 +1,4 @@
-"""Machines whose wall clocks are days apart, and step: the store's clock rules, so no mail is late, and nobody is taken for dead."""
+"""Machines whose wall clocks are days apart, and step: the store's clock rules, so no mail is late and no lease runs out."""
 
 import email.utils
 import struct
@@ -42,7 +42,7 @@ def wrong_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library, compiled."""
     library = tmp_path_factory.mktemp("wrong_clock") / "wrong_clock.so"
     source = Path(__file__).with_name("wrong_clock.c")
-    command = [require_program("cc"), "-shared", "-fPIC", "-O2", "-o", library, source]
+    command = [require_program("cc"), "-shared", "-fPIC", "-O2", "-o", str(library), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return library

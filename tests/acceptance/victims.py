@@ -1,7 +1,9 @@
 """What a test kills with -9 and brings back: gateways, one of their workers, the next hop, the store."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -55,7 +57,10 @@ class JournalHop:
         words = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, _HOP]
         with self._errors.open("ab") as errors:
             self._process = subprocess.Popen(
-                [*words, str(self.port), self._journal, str(self._lives)], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors
+                [*words, str(self.port), self._journal, str(self._lives)],
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
             )
         until(self._answers, lambda: self._errors.read_text("utf-8"), PATIENCE)
 
@@ -79,34 +84,52 @@ class JournalHop:
 
 
 class Gateway:
-    """A whole gateway: its workers, when it has some, end by themselves."""
+    """A whole gateway, with its workers when it has some."""
 
     def __init__(self, process: GatewayProcess) -> None:
         self.process = process
         self.who = str(process.at.settings["server"]["hostname"])
 
     def kill(self) -> None:
+        self.process.signal(signal.SIGSTOP)  # so that it starts no more workers meanwhile
+        workers = children(self.process.process.pid)
+        for pid in workers:
+            _kill(pid)
         self.process.kill()
+        until(lambda: not any(map(runs, workers)), "the workers are gone", PATIENCE)
 
     def revive(self) -> None:
         self.process.start()
 
 
-class Worker:
-    """One of a gateway's workers; the gateway brings it back by itself."""
+class Parent(Gateway):
+    """Of workers, which find out and end by themselves."""
 
-    def __init__(self, gateway: GatewayProcess, number: int) -> None:
-        self._gateway, self._number = gateway, number
+    def kill(self) -> None:
+        workers = children(self.process.process.pid)
+        self.process.kill()
+        until(lambda: not any(map(runs, workers)), "the workers are gone", PATIENCE)
+
+
+class Worker:
+    """Any of a gateway's workers; the gateway brings it back by itself."""
+
+    def __init__(self, gateway: GatewayProcess, chance: random.Random) -> None:
+        self._gateway = gateway
+        self._chance = chance
         self.who = str(gateway.at.settings["server"]["hostname"])
 
     def kill(self) -> None:
-        pid = sorted(children(self._gateway.process.pid))[self._number]
-        os.kill(pid, signal.SIGKILL)
+        pid = self._chance.choice(self._living())
+        _kill(pid)
         until(lambda: not runs(pid), "the worker is gone", PATIENCE)
 
     def revive(self) -> None:
         wanted = self._gateway.at.settings["server"]["workers"]
-        until(lambda: sum(map(runs, children(self._gateway.process.pid))) == wanted, self._gateway.story, PATIENCE)
+        until(lambda: len(self._living()) == wanted, self._gateway.story, PATIENCE)
+
+    def _living(self) -> list[int]:
+        return [pid for pid in sorted(children(self._gateway.process.pid)) if runs(pid)]
 
 
 class Store:
@@ -122,3 +145,8 @@ class Store:
 
     def revive(self) -> None:
         self._process.start()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself in the meantime
+        os.kill(pid, signal.SIGKILL)
