@@ -87,9 +87,8 @@ class Campaign:
 
     def _delivered(self) -> Counter[tuple[str, str]]:
         """How often a gateway said that it has written down a delivery: by queue id and kind of recipient."""
-        return Counter(
-            found.groups() for gateway in self._gateways for line in _all_lines(gateway) if (found := _DELIVERED.search(line))
-        )
+        lines = [line for gateway in self._gateways for line in _all_lines(gateway)]
+        return Counter((found[1], found[2]) for line in lines if (found := _DELIVERED.search(line)))
 
     def _lost(self) -> str:
         return f"missing {missing(self._hop.entries(), self._accepted(), RECIPIENTS)[:5]}\n{self._story()}"

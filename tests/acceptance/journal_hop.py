@@ -96,7 +96,6 @@ class Hop:
         writer.write(b"250 ok\r\n")
         await writer.drain()
         self.write_down([entry._replace(at=time.monotonic_ns(), event="said") for entry in entries])
-        await self.moment()
 
 
 async def main(port: int, journal: str, seed: int) -> None:

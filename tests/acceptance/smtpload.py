@@ -2,10 +2,11 @@
 
 import subprocess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
+from tests.acceptance.free_port import free_port
 from tests.acceptance.installation import LOGIN, PASSWORD, require_program
 from tests.acceptance.wire import plain
 
@@ -22,6 +23,16 @@ def smtpload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([compiler, "-O2", "-pthread", "-o", program, _SOURCE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return program
+
+
+def for_load(hop_url: str, name: str) -> dict[str, Any]:
+    """Settings of a gateway called `name`: a port that is always the same, without TLS; no limit that a load would reach."""
+    return {
+        "server": {"hostname": name, "secret": "x" * 32},
+        "listen": [{"port": free_port(), "security": "none", "allow_plaintext_auth": True}],
+        "limits": {"daily_recipients": 0},
+        "relay": {"next_hop": [hop_url], "retry": ["1s"]},
+    }
 
 
 class Load:

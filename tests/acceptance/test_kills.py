@@ -13,36 +13,17 @@ import pytest
 
 from tests.acceptance.campaign import Campaign
 from tests.acceptance.conftest import Install
-from tests.acceptance.free_port import free_port
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import merged, run_tool
 from tests.acceptance.rounds import ROUNDS, chance
-from tests.acceptance.smtpload import smtpload
-from tests.acceptance.victims import Gateway, JournalHop, Parent, Store, Victim, Worker
+from tests.acceptance.smtpload import for_load, smtpload
+from tests.acceptance.victims import Gateway, JournalHop, Parent, Store, Victim, Worker, hop
 from tests.servers.databases import Postgresql
 
-__all__ = ["smtpload"]
+__all__ = ["hop", "smtpload"]
 pytestmark = pytest.mark.timeout(180 + 30 * ROUNDS)
 
 SHAPES = {"one process": (1, 1), "workers": (1, 2), "two gateways": (2, 1)}  # gateways, workers of each
-
-
-@pytest.fixture
-def hop(tmp_path: Path) -> Iterator[JournalHop]:
-    made = JournalHop(tmp_path)
-    made.revive()
-    yield made
-    made.kill()
-
-
-def _settings(hop: JournalHop, name: str) -> dict[str, Any]:
-    """No TLS, for the load's sake, and no limit that it would reach."""
-    return {
-        "server": {"hostname": name, "secret": "x" * 32},
-        "listen": [{"port": free_port(), "security": "none", "allow_plaintext_auth": True}],
-        "limits": {"daily_recipients": 0},
-        "relay": {"next_hop": [hop.url], "retry": ["1s"]},
-    }
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -60,7 +41,7 @@ def _gateways(install: Install, server: Postgresql | None, hop: JournalHop, shap
     made: list[GatewayProcess] = []
     shared: dict[str, Any] = {"store": {"url": server.database().url}} if server else {}
     for number in range(gateways):
-        settings = merged(_settings(hop, f"gateway{number}.example"), shared)
+        settings = merged(for_load(hop.url, f"gateway{number}.example"), shared)
         settings["server"] |= {"workers": workers} if workers > 1 else {}
         made.append(install(settings))
         at = made[-1].at

@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+
+import pytest
 
 from tests.acceptance.deliveries import HOP
 from tests.acceptance.free_port import free_port
@@ -54,14 +57,10 @@ class JournalHop:
     def revive(self) -> None:
         self._lives += 1
         # setpriv: should this process die without a word, the kernel ends the hop
-        words = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, _HOP]
+        program = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, str(_HOP)]
+        words = [str(self.port), str(self._journal), str(self._lives)]
         with self._errors.open("ab") as errors:
-            self._process = subprocess.Popen(
-                [*words, str(self.port), self._journal, str(self._lives)],
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-            )
+            self._process = subprocess.Popen([*program, *words], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
         until(self._answers, lambda: self._errors.read_text("utf-8"), PATIENCE)
 
     def kill(self) -> None:
@@ -81,6 +80,15 @@ class JournalHop:
         """The journal so far."""
         complete, _, _ = self._journal.read_text("utf-8").rpartition("\n") if self._journal.exists() else ("", "", "")
         return [Entry(*json.loads(line)) for line in complete.splitlines()]
+
+
+@pytest.fixture
+def hop(tmp_path: Path) -> Iterator[JournalHop]:
+    """Up."""
+    made = JournalHop(tmp_path)
+    made.revive()
+    yield made
+    made.kill()
 
 
 class Gateway:
