@@ -8,7 +8,7 @@ is plain JSON: the parent unpickles nothing.
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
@@ -29,7 +29,7 @@ class Begin:
 
     settings: Config
     share: Share
-    tally_key: bytes
+    tally_key: bytes = field(repr=False)
     log_file: str
 
 

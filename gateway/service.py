@@ -186,6 +186,7 @@ class Gateway(Service):
             maillog.reload_refused(error.problems)
             return
         ignored = [name for name in NEED_RESTART if getattr(new, name) != getattr(old, name)]
+        ignored += ["server.workers"] if new.server.workers != old.server.workers else []
         self._settings = new
         logs.configure(new.log.format, new.log.level, self._write_log)
         maillog.reloaded()

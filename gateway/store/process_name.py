@@ -17,7 +17,7 @@ class ProcessName:
         return f"worker {self.worker} of {self.gateway}" if self.worker else self.gateway
 
     def covers(self, other: "ProcessName") -> bool:
-        """Whether `other` cannot be alive when we begin: it was us, or a worker of ours, who begin before our workers."""
+        """Whether `other` is over when we begin: it was us, or one of our workers, who all begin after us."""
         return other.gateway == self.gateway and self.worker in (0, other.worker)
 
 

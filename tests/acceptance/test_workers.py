@@ -16,7 +16,7 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
 from tests.acceptance.ledger import RECIPIENTS, Ledger
 from tests.acceptance.mail import message, submit, until_arrived
-from tests.acceptance.shared_store import WaitingSmarthost
+from tests.acceptance.shared_store import WaitingSmarthost, shared_store
 from tests.acceptance.test_lifecycle import RELOAD_REFUSED, _fails, _half_sent
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, attempt, greeted, signed_in
@@ -126,9 +126,12 @@ def test_one_killed_under_load_comes_back_and_nothing_is_lost(two: GatewayProces
     assert len(two.logged("worker died")) == 3
 
 
-def test_what_a_dead_worker_was_sending_goes_on_at_once(install: Install) -> None:
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_what_a_dead_worker_was_sending_goes_on_at_once(store: str, install: Install, request: pytest.FixtureRequest) -> None:
     with WaitingSmarthost() as hop:
-        two = install(TWO, relay={"next_hop": [hop.url]}).start()
+        settings = {**TWO, "relay": {"next_hop": [hop.url]}}
+        two = install(settings) if store == "sqlite" else request.getfixturevalue("shared_store").machine(**settings)
+        two.start()
         with only(two, 1):
             submit(two, message("leased"))
             assert hop.has.acquire(timeout=20.0)
@@ -153,6 +156,9 @@ def test_a_reload_reaches_all_and_a_bad_file_none(two: GatewayProcess) -> None:
         with only(two, worker), signed_in(two) as wire:
             assert wire.command(f"MAIL FROM:<{LOGIN}> SIZE=65537").head == "552 5.3.4"
     assert len(two.logged("configuration reloaded")) == len(two.logged(RELOAD_REFUSED)) == 1
+    two.at.write_settings({"limits": {"message_size": "64KiB"}, "server": {"workers": 3}})
+    two.signal(signal.SIGHUP)
+    assert two.until_logged("changes that need a restart")[0]["tables"] == "server.workers"
 
 
 def test_sigterm_lets_the_transactions_of_each_finish(two: GatewayProcess) -> None:

@@ -1,5 +1,6 @@
 """A log file of several processes: no line lost or torn when it begins anew, whoever renames it."""
 
+import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,28 @@ def test_several_that_write_and_rename_lose_nothing(tmp_path: Path) -> None:
         list(writers.map(write, range(4)))
     assert sorted(every_line(tmp_path)) == sorted(f"{writer} {number}" for writer in range(4) for number in range(300))
     assert len(list(tmp_path.iterdir())) > 3
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="there is no /proc/locks")
+def test_who_finds_that_another_has_just_renamed_it_does_not_do_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("much\n", "utf-8")
+    log = LogFile(path, large=1)
+    with path.open() as other, ThreadPoolExecutor() as writers:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writing = writers.submit(log.write, "more\n")
+        while not (writing.done() or f":{path.stat().st_ino} " in _waited_for()):
+            os.sched_yield()  # pytest's own limit ends it
+        path.rename(tmp_path / "log.1")
+        path.write_text("", "utf-8")
+        fcntl.flock(other, fcntl.LOCK_UN)
+        writing.result()
+    assert {each.name: each.read_text("utf-8") for each in tmp_path.iterdir()} == {"log": "more\n", "log.1": "much\n"}
+
+
+def _waited_for() -> str:
+    """The lines of the kernel's table that are for somebody who waits."""
+    return "".join(line for line in Path("/proc/locks").read_text("ascii").splitlines(keepends=True) if "->" in line)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

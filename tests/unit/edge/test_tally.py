@@ -51,9 +51,25 @@ def test_a_connection_without_a_network_counts_in_the_total_alone(memory: int) -
 def test_the_dead_are_forgotten_and_nobody_else(memory: int) -> None:
     one, two, three, _ = tallies(memory)
     one.change("192.0.2.1/32", 1)
-    two.change("192.0.2.1/32", 1)
+    for _ in range(3):
+        two.change("192.0.2.1/32", 1)
     three.clear(1)
     assert (three.total(), three.of("192.0.2.1/32")) == (1, 1)
+
+
+def test_a_thousand_networks_at_once_are_told_apart(memory: int) -> None:
+    one, two, *_ = tallies(memory)
+    networks = [f"10.0.{number // 256}.{number % 256}/32" for number in range(1000)]
+    for network in networks:
+        one.change(network, 1)
+    assert {two.of(network) for network in networks} == {1}
+
+
+def test_the_total_is_exact_however_many_there_are(memory: int) -> None:
+    one, two, *_ = tallies(memory)
+    for number in range(100_000):
+        one.change(f"{number}", 1)
+    assert two.total() == 100_000
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 400)), max_size=600))
