@@ -30,7 +30,7 @@ class WrongClock:
         self._file = file
         file.write_bytes(bytes(8))
         self.set(seconds)
-        self.environment = {"LD_PRELOAD": str(library), "WRONG_CLOCK": str(file)}
+        self.under = ("env", f"LD_PRELOAD={library}", f"WRONG_CLOCK={file}")
 
     def set(self, seconds: int) -> None:
         with self._file.open("r+b") as file:  # in place: it is mapped
@@ -76,7 +76,7 @@ def test_no_date_and_no_lease_is_moved(
     clocks = [WrongClock(wrong_clock, tmp_path / f"wrong-{off}", off) for off in (OFF, -OFF)]
     gateways = [shared_store.machine(listen=listen, relay=relay) for _ in clocks]
     for gateway, clock in zip(gateways, clocks, strict=True):
-        gateway.environment = clock.environment
+        gateway.under = clock.under
         gateway.start()
     first, second = (_started(gateway) for gateway in gateways)
     assert first - second > 3 * DAYS  # the library does its work
