@@ -75,12 +75,11 @@ class Campaign:
             ends_empty(gateway)
         entries = self._hop.entries()
         print(f"accepted {len(accepted)}; {summary(entries, self.kills)}")  # noqa: T201
-        assert len(set(accepted)) == len(accepted)
-        assert all(entry.whole for entry in entries)
-        assert not [repeat for repeat in repeats(entries, self.kills) if repeat[0] not in EXPLAINED]
-        # what is written down as delivered is never sent again, whoever dies
-        assert not {what: times for what, times in self._delivered().items() if times > 1}
-        assert not [line for gateway in self._gateways for line in _all_lines(gateway) if "unexpected error" in line]
+        _none("not whole", [entry for entry in entries if not entry.whole])
+        _none("again without a reason", [repeat for repeat in repeats(entries, self.kills) if repeat[0] not in EXPLAINED])
+        # whoever dies, what is written down as delivered is not sent again
+        _none("written down twice", [what for what, times in self._delivered().items() if times > 1])
+        _none("unexpected", [line for gateway in self._gateways for line in _all_lines(gateway) if "unexpected error" in line])
 
     def _accepted(self) -> list[str]:
         return self._ledger.read_text("ascii").split() if self._ledger.exists() else []
@@ -95,6 +94,10 @@ class Campaign:
 
     def _story(self) -> str:
         return f"{self.kills[-3:]}\n" + "\n".join(gateway.story() for gateway in self._gateways)
+
+
+def _none(what: str, found: Sequence[object]) -> None:
+    assert not found, f"{len(found)} {what}: {found[:5]}"
 
 
 def _all_lines(gateway: GatewayProcess) -> list[str]:

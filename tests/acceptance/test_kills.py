@@ -7,14 +7,13 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.acceptance.campaign import Campaign
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
-from tests.acceptance.installation import merged, run_tool
+from tests.acceptance.installation import run_tool
 from tests.acceptance.rounds import ROUNDS, chance
 from tests.acceptance.smtpload import for_load, smtpload
 from tests.acceptance.victims import Gateway, JournalHop, Parent, Store, Victim, Worker, hop
@@ -38,19 +37,14 @@ def server(request: pytest.FixtureRequest) -> Iterator[Postgresql | None]:
 def _gateways(install: Install, server: Postgresql | None, hop: JournalHop, shape: str) -> list[GatewayProcess]:
     """So many, with one store and one login table, serving."""
     gateways, workers = SHAPES[shape]
-    made: list[GatewayProcess] = []
-    shared: dict[str, Any] = {"store": {"url": server.database().url}} if server else {}
-    for number in range(gateways):
-        settings = merged(for_load(hop.url, f"gateway{number}.example"), shared)
-        settings["server"] |= {"workers": workers} if workers > 1 else {}
-        made.append(install(settings))
-        at = made[-1].at
-        if number == 0 and server:
-            done = run_tool(at.folder, "store", "migrate")
-            assert done.returncode == 0, done.stderr
-        if number == 0:
-            shared = {"store": {"url": f"sqlite:///{at.state}/gateway.db"}} | shared
-            shared["accounts"] = {"url": f"sqlite:///{at.accounts.path}"}
+    made = [install(for_load(hop.url, f"gateway{number}.example"), server={"workers": workers}) for number in range(gateways)]
+    first = made[0].at
+    store = server.database().url if server else f"sqlite:///{first.state}/gateway.db"
+    for each in made:
+        each.at.write_settings({"store": {"url": store}, "accounts": {"url": f"sqlite:///{first.accounts.path}"}})
+    if server:
+        done = run_tool(first.folder, "store", "migrate")
+        assert done.returncode == 0, done.stderr
     return [each.start() for each in made]
 
 
@@ -59,7 +53,7 @@ def _victims(
 ) -> list[Victim]:
     found: list[Victim] = [hop, *map(Gateway, gateways)]
     for each in gateways:
-        found += [Parent(each), Worker(each, luck)] if "workers" in each.at.settings["server"] else []
+        found += [Parent(each), Worker(each, luck)] if each.at.settings["server"]["workers"] > 1 else []
     return [*found, Store(server.process)] if server else found
 
 
