@@ -70,11 +70,13 @@ class FakeUsage:
 
 
 class FakeLedger:
-    """Ledger over the `usage` of a FakeOutbox. `refusals` by account; `fail_with` makes what can fail, fail with it."""
+    """Ledger over the `usage` of a FakeOutbox. `refusals` by account, `looks` at how one stands; `fail_with` makes what can
+    fail, fail with it."""
 
     def __init__(self, usage: FakeUsage) -> None:
         self.usage = usage
         self.refusals: Counter[str] = Counter()
+        self.looks = 0
         self.fail_with: Unavailable | None = None
 
     async def standing(self, account_id: str) -> Standing:
@@ -89,5 +91,6 @@ class FakeLedger:
         self.refusals[account_id] += 1
 
     def _check(self) -> None:
+        self.looks += 1
         if self.fail_with is not None:
             raise self.fail_with
