@@ -126,7 +126,7 @@ class TestCreate:
         assert TILL in refused(run("credentials", "create", "TILL@shop.example"))
         assert signs_in(run, TILL, password)
 
-    @pytest.mark.parametrize("name", ["demo@example.com", "DEMO@Example.com"])
+    @pytest.mark.parametrize("name", ["demo@example.com", "DEMO@Example.com", '"demo"@example.com'])
     def test_a_login_of_the_product(self, run: Run, name: str) -> None:
         run("domains", "add", "example.com", "demo@example.com")
         assert "is the login of account 1 already" in refused(run("credentials", "create", name))
