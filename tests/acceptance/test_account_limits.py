@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -108,15 +109,21 @@ def test_the_daily_limit_of_the_row_counts_from_the_next_mail_on(gateway: Gatewa
     assert (shown["used"], shown["limit"]) == (66, 50)
 
 
-def test_no_general_limit(install: Install) -> None:
+def test_no_general_limit_until_a_reload_makes_one(install: Install) -> None:
+    well_before_midnight()
     gateway = install(limits={"daily_recipients": 0}).start()
     with signed_in(gateway) as wire:
         for name in "abc":
             assert recipients(wire, 100, name) == [250] * 100
         assert told(wire)[1] == 100
-    assert not gateway.logged("daily limit is near")
-    shown = read(gateway, "usage", "show", LOGIN)
-    assert (shown["used"], shown["limit"], shown["days"][0]["messages"]) == (300, 0, 3)
+        shown = read(gateway, "usage", "show", LOGIN)
+        assert (shown["used"], shown["limit"], shown["days"][0]["messages"]) == (300, 0, 3)
+        assert not gateway.logged("daily limit is near")
+        gateway.at.write_settings({"limits": {"daily_recipients": 301}})
+        gateway.signal(signal.SIGHUP)
+        gateway.until_logged("configuration reloaded")
+        assert told(wire)[1] == 1
+        assert recipients(wire, 2) == [250, 450]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.mail import message
 from tests.acceptance.postfix import Postfix
+from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import signed_in
 
@@ -201,3 +202,27 @@ def test_a_blind_one_that_fails_is_reported_alone_and_to_nobody_else(gateway: Ga
         "ghost1": "failed",
         "ghost2": "failed",
     }
+
+
+@pytest.mark.parametrize(("settings", "kind"), [({"give_up": "2s"}, "failed"), ({"delay_warning": "1s"}, "delayed")])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_waits_for_too_long_is_reported_apart(
+    install: Install, smarthost: Smarthost, settings: dict[str, str], kind: str, restarted: bool
+) -> None:
+    """Nobody has answered for them, so nothing but their class tells the blind ones from the others."""
+    smarthost.replies = {b"MAIL FROM:<ann@": b"451 4.3.0 later\r\n"}
+    gateway = install(relay={"next_hop": [smarthost.url], "retry": ["1s"], **settings}).start()
+    gateway.at.accounts.add(ME, "pass word")
+    submitted(gateway, message("waits", to="to@example.net", cc="cc@example.net"), BLIND, *NAMED, OTHER)
+    if restarted:
+        gateway.stop()
+        gateway.start()
+    until(lambda: len(smarthost.received(ME)) >= 3, gateway.story, 40.0)
+    told = []
+    for delivery in smarthost.received(ME):
+        _, recipients = status(delivery.data)
+        assert {each["Action"] for each in recipients} == {kind}
+        told.append(sorted(each["Final-Recipient"].partition("; ")[2] for each in recipients))
+        for blind in (BLIND, OTHER):
+            assert (blind.encode() in delivery.data) == (blind in told[-1])
+    assert sorted(told) == [[BLIND], sorted(NAMED), [OTHER]]

@@ -1,9 +1,8 @@
-"""SMTP users of domains on the running program: at most five, scoped to their domain, and gone the moment they are taken away."""
+"""SMTP users of domains on the running program: at most five, for their domain alone, gone the moment they are taken away."""
 
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -180,7 +179,9 @@ def test_a_login_of_the_same_name_wins(gateway: GatewayProcess, password: str) -
 
 
 def test_an_account_without_smtp_lives_on_its_credential(gateway: GatewayProcess, password: str) -> None:
+    gateway.at.accounts.set_size(LOGIN, 5000)  # its account's limits are its own
     with signed_in(gateway) as own, signed_in(gateway, NAME, password) as desk:
+        assert "SIZE 5000" in desk.command("EHLO test.example").lines
         gateway.at.accounts.set_smtp(LOGIN, enabled=False)
         assert ended(own, begin(own, LOGIN))
         desk.envelope("bob@example.net", sender=NAME)
@@ -213,15 +214,32 @@ def test_it_sends_as_its_domain_and_as_nothing_else(gateway: GatewayProcess, pas
     until_arrived(gateway, "bob@example.net", 5)
 
 
+def test_a_domain_that_moves_to_another_account_is_its_sender_s_at_once(gateway: GatewayProcess) -> None:
+    """For the accounts themselves, whose open sessions live on."""
+    gateway.at.accounts.add("eve@example.com", PASSWORD)
+    with signed_in(gateway) as old, signed_in(gateway, "eve@example.com") as new:
+        old.envelope("bob@example.net", sender=NAME)
+        assert begin(new).head == "553 5.7.1"
+        assert f"{DOMAIN}: belongs to account 1;" in refused(gateway, "domains", "add", DOMAIN, "eve@example.com")
+        tool(gateway, "domains", "remove", DOMAIN, "--yes")
+        tool(gateway, "domains", "add", DOMAIN, "eve@example.com")
+        assert old.data(written_by(NAME)).head == "553 5.7.1"
+        assert begin(old).head == "553 5.7.1"
+        old.envelope("bob@example.net")
+        assert old.data(written_by(NAME)).head == "553 5.7.1"
+        new.envelope("bob@example.net", sender=NAME)
+        assert new.data(written_by(NAME)).code == 250
+
+
 GUESSER = "127.0.5.1"
 
 
 @pytest.fixture
-def guessed_at(install: Install) -> Iterator[tuple[GatewayProcess, str]]:
+def guessed_at(install: Install) -> tuple[GatewayProcess, str]:
     """A gateway that takes any number of failures in a session; its SMTP user's password."""
     gateway = install(limits={"auth_failures_per_session": 50}).start()
     tool(gateway, "domains", "add", DOMAIN, LOGIN)
-    yield gateway, new_credential(gateway, NAME)
+    return gateway, new_credential(gateway, NAME)
 
 
 def fail(gateway: GatewayProcess, login: str) -> None:

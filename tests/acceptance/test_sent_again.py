@@ -1,7 +1,6 @@
 """A client that lost our 250 sends its message again: one delivery, one charge, and the queue id of the first."""
 
 import contextlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -14,7 +13,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
 from tests.acceptance.mail import message
-from tests.acceptance.sharing import two_that_share_a_store
+from tests.acceptance.sharing import Pair, two_that_share_a_store
 from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until, well_before_midnight
 from tests.acceptance.wire import Reply, Wire, signed_in
@@ -153,14 +152,12 @@ def test_the_client_was_gone_with_its_final_dot(gateway: GatewayProcess, smartho
 
 
 @pytest.fixture
-def pair(install: Install, smarthost: Smarthost) -> Iterator[tuple[GatewayProcess, GatewayProcess]]:
-    yield two_that_share_a_store(install, {"relay": {"next_hop": [smarthost.url], "retry": ["1s"]}})
+def pair(install: Install, smarthost: Smarthost) -> Pair:
+    return two_that_share_a_store(install, {"relay": {"next_hop": [smarthost.url], "retry": ["1s"]}})
 
 
 @pytest.mark.parametrize("octets", [SMALL, LARGE], ids=["small", "large"])
-def test_twelve_at_once_at_two_gateways(
-    pair: tuple[GatewayProcess, GatewayProcess], smarthost: Smarthost, octets: bytes
-) -> None:
+def test_twelve_at_once_at_two_gateways(pair: Pair, smarthost: Smarthost, octets: bytes) -> None:
     together = Barrier(12, timeout=60.0)
 
     def one(number: int) -> Reply:
