@@ -42,13 +42,19 @@ class Quota:
             self._count(OnLimit.SUSPEND)
             raise Refused(reply.SUSPENDED)
 
-    async def admit(self, account: Account, limits: Limits, recipients: int) -> None:
-        """At RCPT, for so many recipients of the message by now. Raises Refused, Unavailable."""
+    async def admit(self, account: Account, limits: Limits, recipients: int, *, sender: str, recipient: str) -> None:
+        """At RCPT: `recipient` is the message's `recipients`th, "" a null `sender`. Raises Refused, Unavailable.
+
+        One that got a message from the same sender lately passes: it may be that message again, whose 250 was lost and which
+        is charged already. The end of the message tells.
+        """
         terms = terms_of(account, limits)
         if self._known is None or fits(terms, self._known, recipients):
             return
         if self._denied is not None:  # the client may name thousands more: no write and no line in the log for each
             raise self._refusal(self._denied)
+        if await self._ledger.sent_lately(account.id, sender, recipient):
+            return
         decided = await self._ledger.overstep(account.id, terms, recipients)
         if isinstance(decided, Denied):
             self._denied = decided

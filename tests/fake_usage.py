@@ -1,7 +1,7 @@
 """The day's charges and the suspensions of accounts in memory, by the same rules as the store's, and the ledger over them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from gateway.errors import Unavailable
@@ -73,8 +73,9 @@ class FakeLedger:
     """Ledger over the `usage` of a FakeOutbox. `refusals` by account, `looks` at how one stands; `fail_with` makes what can
     fail, fail with it."""
 
-    def __init__(self, usage: FakeUsage) -> None:
+    def __init__(self, usage: FakeUsage, sent: Callable[[], Set[tuple[str, str, str]]]) -> None:
         self.usage = usage
+        self._sent = sent  # account, sender and recipient of what would be known if it came again
         self.refusals: Counter[str] = Counter()
         self.looks = 0
         self.fail_with: Unavailable | None = None
@@ -86,6 +87,10 @@ class FakeLedger:
     async def overstep(self, account_id: str, terms: Terms, recipients: int) -> Denied | Standing:
         self._check()
         return self.usage.overstep(account_id, terms, recipients)
+
+    async def sent_lately(self, account_id: str, sender: str, recipient: str) -> bool:
+        self._check()
+        return (account_id, sender, recipient) in self._sent()
 
     def refused(self, account_id: str) -> None:
         self.refusals[account_id] += 1
