@@ -6,11 +6,13 @@ from functools import partial
 
 import pytest
 
+from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, run_tool
 from tests.acceptance.ledger import RECIPIENTS, Ledger, clients, ends_empty, stored
 from tests.acceptance.mail import message, parts, session, submit
 from tests.acceptance.shared_store import SharedStore, WaitingSmarthost, shared_store
+from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
 
 __all__ = ["shared_store"]
@@ -108,6 +110,27 @@ def test_the_gateway_is_killed_under_load(shared_store: SharedStore) -> None:
     for recipient in RECIPIENTS:
         until(partial(_all_stored, gateway, recipient, ledger), gateway.story, 30.0)
         assert max(stored(gateway, recipient).values()) == 1
+    ends_empty(gateway)
+
+
+def test_a_queue_moves_from_sqlite_to_postgresql(shared_store: SharedStore, install: Install, smarthost: Smarthost) -> None:
+    smarthost.down()
+    gateway = install(relay={"next_hop": [smarthost.url], "retry": ["1s"]}, server={"secret": "x" * 32}).start()
+    large = b"".join(b"line %d\r\n" % n for n in range(50_000))
+    submit(gateway, message("small"))
+    submit(gateway, message("large", body=large))
+    refused = run_tool(gateway.at.folder, "store", "copy", shared_store.database.url)
+    assert refused.returncode == 1
+    assert "another gateway uses" in refused.stderr
+    assert gateway.stop() == 0
+    done = run_tool(gateway.at.folder, "store", "copy", shared_store.database.url)
+    assert done.returncode == 0, done.stderr
+    assert "message: 2\n" in done.stdout
+    gateway.at.write_settings({"store": {"url": shared_store.database.url}})
+    smarthost.up()
+    gateway.start()
+    until(lambda: len(smarthost.deliveries) == 2, gateway.story, 40.0)
+    assert max((parts(delivery.data)[1] for delivery in smarthost.deliveries), key=len) == large
     ends_empty(gateway)
 
 
