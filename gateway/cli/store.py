@@ -29,8 +29,8 @@ def migrate(settings: Settings) -> None:
 def copy(settings: Settings, to_url: str) -> None:
     """Copy the SQLite store into an empty PostgreSQL database.
 
-    Large bodies of the spool are copied, too; all or nothing. Stop the gateway first; afterwards set [store] url to TO-URL, and [server] secret. A password in TO-URL can be seen by
-    others on this machine, one in ~/.pgpass or PGPASSWORD cannot.
+    Large bodies of the spool go with it; all or nothing. Stop the gateway first; afterwards set [store] url to TO-URL, and
+    [server] secret. A password in TO-URL can be seen by others on this machine, one in ~/.pgpass or PGPASSWORD cannot.
     """
     try:
         copy_store(settings.store_url, to_url, settings.own.server.state_dir, lambda name, rows: click.echo(f"{name}: {rows}"))
