@@ -4,6 +4,7 @@ What is wrong with it is remembered and told at its end, for SMTP has no way to 
 nothing more is kept (RFC 5321 section 4.1.1.4).
 """
 
+import hashlib
 from collections.abc import Sequence
 
 from gateway import maillog, reply
@@ -30,6 +31,7 @@ class Draft:
         self._body = body
         self._limit = limit
         self._octets = 0
+        self._digest = hashlib.sha256()
         self._block: bytearray | None = bytearray()  # the header while it is not complete
 
     async def take(self, data: bytes) -> None:
@@ -47,6 +49,7 @@ class Draft:
         if self._octets > self._limit:
             await self._refuse(reply.too_large(self._limit))
             return
+        self._digest.update(data)
         if self._block is not None:
             data = await self._take_header(self._block, data)
         if data and self.refusal is None:
@@ -62,6 +65,11 @@ class Draft:
             await self._parse(bytes(self._block))
         if self.refusal is not None:
             await self.discard()
+
+    @property
+    def digest(self) -> bytes:
+        """Of all that was submitted, line ends apart."""
+        return self._digest.digest()
 
     async def stored(self) -> BodyRef:
         """Make the body durable as far as it is not going into its row. Raises StorageFull, Unavailable."""

@@ -8,33 +8,42 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway import maillog, reply
 from gateway.accounts import policy
 from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.decision import Place
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials
-from gateway.address import unquoted
+from gateway.accounts.ports import Domains
+from gateway.address import Address, unquoted
 from gateway.config import Limits, Senders
 from gateway.draft import Draft
 from gateway.errors import Refused
 from gateway.message import prepare
 from gateway.message.header import BadContent
 from gateway.metrics import Metrics
+from gateway.queue.allowance import Denied
 from gateway.queue.body import BodyBuffer
-from gateway.queue.model import BodyRef, Envelope, Field, NewMessage, NewRecipient
-from gateway.queue.ports import Bodies
+from gateway.queue.model import Added, BodyRef, Duplicate, Envelope, Field, NewMessage, NewRecipient, Queued, Spooled
+from gateway.queue.ports import Bodies, Ledger
+from gateway.queue.resend import resend_key
+from gateway.quota import Quota, terms_of
 from gateway.reply import Reply
 from gateway.smtp import events
 from gateway.smtp.events import Event
+
+_NO_REFUSAL = (421, 451)  # replies that say nothing about what was asked for
 
 
 class Acceptance(Protocol):
     """The queue, as a submission sees it."""
 
-    def accept(self, message: NewMessage) -> Awaitable[None]:
-        """Queue the message durably. Raises StorageFull or Unavailable, with nothing queued as far as we know."""
+    def accept(self, message: NewMessage) -> Awaitable[Added]:
+        """Queue the message durably, or say why not (see queue.ports.Outbox.add).
+
+        Raises StorageFull or Unavailable, with nothing queued as far as we know.
+        """
         ...
 
 
@@ -47,6 +56,8 @@ class Rules:
     limits: Limits
     senders: Senders
     authenticator: Authenticator
+    domains: Domains
+    ledger: Ledger
     bodies: Bodies
     queue: Acceptance
     metrics: Metrics
@@ -81,10 +92,19 @@ class Submission:
         self._peer = peer
         self._helo = ""
         self._account: Account | None = None
+        self._quota = Quota(rules.ledger, rules.metrics)
         self._transaction: _Transaction | None = None
 
     async def decide(self, event: Event) -> Reply | None:
         """The answer to an event; None for a part of a message. Raises Refused, StorageFull, Unavailable."""
+        try:
+            return await self._decide(event)
+        except Refused as refused:
+            if self._account is not None and refused.reply.code not in _NO_REFUSAL:
+                self._rules.ledger.refused(self._account.id)
+            raise
+
+    async def _decide(self, event: Event) -> Reply | None:
         match event:
             case events.BodyPart():
                 await self._draft().take(event.data)
@@ -96,7 +116,7 @@ class Submission:
             case events.MailFrom():
                 return await self._mail(event)
             case events.RcptTo():
-                return self._rcpt(event)
+                return await self._rcpt(event)
             case events.BodyStart():
                 return self._body_start()
             case events.ChunkEnd():
@@ -122,8 +142,10 @@ class Submission:
         self._helo = event.name
         if not event.extended:
             return reply.hello(self._rules.hostname)
-        size = self._account.message_size if self._account else self._rules.limits.message_size
-        limits = (f"SIZE {size}", f"LIMITS RCPTMAX={self._rules.limits.recipients}")
+        account, rules = self._account, self._rules.limits
+        size = account.message_size if account else rules.message_size
+        recipients = await self._quota.most_recipients(account, rules) if account else rules.recipients
+        limits = (f"SIZE {size}", f"LIMITS RCPTMAX={recipients}")
         return reply.extensions(self._rules.hostname, (*event.keywords, *limits))
 
     async def _authenticate(self, event: events.Authenticate) -> Reply:
@@ -140,17 +162,28 @@ class Submission:
         await self.closed()  # a message whose chunk was refused may still be there
         self._account = account = await self._rules.authenticator.check_open(self._signed_in())
         policy.check_size(account.message_size, event.size or 0)
-        rule = self._rules.senders.envelope
-        if event.sender is not None and not policy.may_send_as(account, event.sender, rule=rule):
-            return reply.NOT_YOUR_SENDER
+        await self._check_sender(event.sender)
+        await self._quota.begin(account)
         self._transaction = _Transaction(event)
         return reply.SENDER_OK
 
-    def _rcpt(self, event: events.RcptTo) -> Reply:
+    async def _check_sender(self, sender: Address | None) -> None:
+        """The envelope's sender is the account's, or nobody (RFC 5321 section 4.5.5). Raises Refused, Unavailable."""
+        if sender is not None and not await self._may_send_as(sender, self._rules.senders.envelope):
+            raise Refused(reply.NOT_YOUR_SENDER)
+
+    async def _may_send_as(self, address: Address, rule: Literal["own", "any"]) -> bool:
+        account = self._signed_in()
+        if policy.may_send_as(account, address, rule=rule):
+            return True
+        return account.credential is None and await self._rules.domains.belongs(address.domain_key, account.id)
+
+    async def _rcpt(self, event: events.RcptTo) -> Reply:
         recipients = self._open().recipients
         key = f"{unquoted(event.recipient.local)}@{event.recipient.domain_key}"
         if key not in recipients:  # a repeated one is accepted, and delivered once
             policy.check_recipients(len(recipients) + 1, self._rules.limits.recipients)
+            await self._quota.admit(self._signed_in(), self._rules.limits, len(recipients) + 1)
             recipients[key] = event
         return reply.RECIPIENT_OK
 
@@ -163,7 +196,9 @@ class Submission:
         return reply.GO_AHEAD
 
     def _chunk_end(self, event: events.ChunkEnd) -> Reply:
-        return self._draft().refusal or reply.chunk_accepted(event.octets)
+        if refusal := self._draft().refusal:
+            raise Refused(refusal)
+        return reply.chunk_accepted(event.octets)
 
     async def _body_end(self, event: events.BodyEnd) -> Reply:
         transaction, draft = self._open(), self._draft()
@@ -172,10 +207,12 @@ class Submission:
             if draft.refusal is not None:
                 raise Refused(draft.refusal)
             self._account = await self._rules.authenticator.check_open(self._signed_in())
-            self._check_authors(draft)
+            await self._check_sender(transaction.mail.sender)
+            await self._check_authors(draft)
             policy.check_size(self._account.message_size, event.octets)
-            message = self._prepared(transaction, draft, event, await draft.stored())
-            await self._rules.queue.accept(message)
+            header = self._header(transaction, draft)  # all that can be refused comes before the body is made durable
+            message = self._message(transaction, draft, event, header, await draft.stored())
+            added = await self._added(message)
         except Refused:
             self._rules.metrics.messages_total.labels("refused").inc()
             raise
@@ -184,43 +221,64 @@ class Submission:
             raise
         finally:  # what was queued is the queue's; discarding a finished body does nothing
             await self.closed()
-        self._count(message)
+        if isinstance(added, Duplicate):
+            self._rules.metrics.messages_total.labels("duplicate").inc()
+            maillog.sent_again(added.first, message.account_id)
+            return reply.accepted(added.first)
+        self._count(message, unannounced=event.eight_bit and not transaction.mail.eight_bit)
+        self._quota.charged(self._account, self._rules.limits, added, len(message.recipients))
         return reply.accepted(draft.queue_id)
 
-    def _check_authors(self, draft: Draft) -> None:
-        """From and Sender belong to the account. Raises Refused."""
+    async def _added(self, message: NewMessage) -> Queued | Duplicate:
+        """Hand it to the queue. Raises Refused for what is over the daily limit; StorageFull, Unavailable."""
+        added = await self._rules.queue.accept(message)
+        if isinstance(added, Queued):
+            return added
+        if isinstance(message.body, Spooled):  # no row names it
+            await self._rules.bodies.remove(message.body)
+        if isinstance(added, Denied):
+            raise self._quota.denied(self._signed_in(), added)
+        return added
+
+    async def _check_authors(self, draft: Draft) -> None:
+        """From and Sender belong to the account. Raises Refused, Unavailable."""
         rule = self._rules.senders.header_from
         for name, author in prepare.senders(draft.header):
-            if not policy.may_send_as(self._signed_in(), author, rule=rule):
+            if not await self._may_send_as(author, rule):
                 raise Refused(reply.not_your_header(name))
 
-    def _prepared(self, transaction: _Transaction, draft: Draft, end: events.BodyEnd, body: BodyRef) -> NewMessage:
-        """The message as it is queued: header rewritten, each recipient with its place in the header."""
-        account, mail = self._signed_in(), transaction.mail
-        asked = list(transaction.recipients.values())
-        places = draft.placements([event.recipient for event in asked])
+    def _header(self, transaction: _Transaction, draft: Draft) -> bytes:
+        """The header as it is queued, with its empty line. Raises Refused."""
         try:
             rewritten = prepare.rewrite(
                 draft.header,
-                trace=self._trace(draft.queue_id, mail.smtputf8),
+                trace=self._trace(draft.queue_id, transaction.mail.smtputf8),
                 date=datetime.fromtimestamp(self._rules.now(), UTC),
                 message_id=draft.queue_id,
-                login=account.login,
+                login=self._signed_in().login,
             )
         except BadContent as bad:
             raise Refused(reply.bad_content(bad.reason)) from None
-        sender = str(mail.sender) if mail.sender else ""
-        return NewMessage(
-            draft.queue_id,
-            account.id,
-            Envelope(sender, mail.eight_bit or end.eight_bit, mail.smtputf8, mail.ret, mail.envid),
-            rewritten.encode() + b"\r\n",
-            body,
-            tuple(
-                NewRecipient(str(event.recipient), Field(place), event.notify, event.orcpt)
-                for event, place in zip(asked, places, strict=True)
-            ),
+        return rewritten.encode() + b"\r\n"
+
+    def _message(
+        self, transaction: _Transaction, draft: Draft, end: events.BodyEnd, header: bytes, body: BodyRef
+    ) -> NewMessage:
+        """The message as it is queued, each recipient with its place in the header."""
+        account, mail = self._signed_in(), transaction.mail
+        asked = list(transaction.recipients.values())
+        places = draft.placements([event.recipient for event in asked])
+        recipients = tuple(
+            NewRecipient(str(event.recipient), Field(place), event.notify, event.orcpt)
+            for event, place in zip(asked, places, strict=True)
         )
+        sender = str(mail.sender) if mail.sender else ""
+        eight_bit = mail.eight_bit or end.eight_bit or not header.isascii()  # a From field may have been added
+        envelope = Envelope(sender, eight_bit, mail.smtputf8, mail.ret, mail.envid)
+        terms = terms_of(account, self._rules.limits)
+        # Two messages without a Message-ID may be alike and both be meant: a script's alert, twice
+        key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"Message-ID") else ""
+        return NewMessage(draft.queue_id, account.id, envelope, header, body, recipients, terms, key)
 
     def _trace(self, queue_id: str, smtputf8: bool) -> prepare.Trace:
         tls = self._peer.tls
@@ -228,8 +286,10 @@ class Submission:
         client = None if self._rules.hide_client else self._peer.address
         return prepare.Trace(self._rules.hostname, queue_id, self._helo, client, protocol, tls)
 
-    def _count(self, message: NewMessage) -> None:
+    def _count(self, message: NewMessage, *, unannounced: bool) -> None:
         metrics = self._rules.metrics
+        if unannounced:  # 8-bit octets, which clients send without having said so
+            metrics.eight_bit_unannounced_total.inc()
         metrics.messages_total.labels("accepted").inc()
         metrics.message_bytes.observe(message.size)
         for recipient in message.recipients:

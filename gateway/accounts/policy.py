@@ -9,8 +9,11 @@ from gateway.errors import Refused
 
 
 def may_send_as(account: Account, address: Address, *, rule: Literal["own", "any"]) -> bool:
-    """Whether `address` is the account's login or one of its aliases, in whatever spelling; always with "any"."""
-    return rule == "any" or account.owns(address)
+    """Whether `address` is the account's login or one of its aliases, in whatever spelling; always with "any".
+
+    A credential sends as its domain and as nothing else, whatever the rule: that is what it was made for.
+    """
+    return account.owns(address) or (rule == "any" and account.credential is None)
 
 
 def check_size(limit: int, size: int) -> None:

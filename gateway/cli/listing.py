@@ -43,8 +43,13 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+    return cut(str(value), _WIDEST)
+
+
+def cut(text: str, most: int) -> str:
+    """One printable line of at most `most` characters."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
 def counted(count: int, what: str) -> str:

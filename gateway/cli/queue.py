@@ -153,6 +153,7 @@ def _line(recipient: ListedRecipient) -> dict[str, object]:
         "message": recipient.message_id,
         "account": recipient.account_id,
         "recipient": recipient.address,
+        "class": recipient.field,
         "state": _state(recipient),
         "age": age(recipient.age),
         "attempts": recipient.attempts,

@@ -1,18 +1,16 @@
 """Settings whose feature is not built yet: refused where they would silently do nothing.
 
-A later version deletes the rows of what it builds. A value that equals the default, or switches the feature off, is
-accepted; where the default switches something on, the server says at its start that it is not there.
+A later version deletes the rows of what it builds. A value that equals the default, or switches the feature off, is accepted.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.checks import Document, tables_at
-from gateway.config.login_table import Columns
 from gateway.config.problems import Problem
-from gateway.config.sections import Limits, Listen, Server
+from gateway.config.sections import Listen, Server
 
 _TEXT = "is not available in this version yet; leave it out"
 
@@ -24,11 +22,6 @@ def refusals(document: Document, context: Mapping[str, Any]) -> Iterator[Problem
             yield from (
                 Problem(f"{at}.{key}", _TEXT) for key in keys if key in table and _asks(model, key, table[key], context)
             )
-
-
-def warnings(limits: Limits) -> tuple[str, ...]:
-    """A line for each group of settings that is on, by default too, without effect."""
-    return tuple(text for text, is_on in _WARNED if is_on(limits))
 
 
 def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str, Any]) -> bool:
@@ -43,9 +36,4 @@ def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str,
 _REFUSED: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
     ("server", Server, ("workers",)),
     ("listen", Listen, ("proxy_protocol_from",)),
-    ("accounts.columns", Columns, ("daily_recipients",)),
-    ("limits", Limits, ("daily_recipients", "on_daily_limit")),
-)
-_WARNED: tuple[tuple[str, Callable[[Limits], object]], ...] = (
-    ("limits.daily_recipients: nothing is counted in this version yet", lambda limits: limits.daily_recipients),
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import PrivateAttr
 
-from gateway.config import clear_text, later
+from gateway.config import clear_text
 from gateway.config.login_table import Accounts
 from gateway.config.sections import Http, Limits, Listen, Lockout, Log, Relay, Section, Senders, Server, Store, Tls
 from gateway.config.values import NonEmpty
@@ -44,4 +44,4 @@ class Config(Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What can be used but should be known, "key.path: what", a line each: for the start of the server and `doctor`."""
-        return (*later.warnings(self.limits), *clear_text.warnings(self.listen, self.relay.next_hop))
+        return tuple(clear_text.warnings(self.listen, self.relay.next_hop))

@@ -59,6 +59,13 @@ def fits(terms: Terms, standing: Standing, recipients: int) -> bool:
     return not standing.suspended and (not terms.limit or standing.used + recipients <= terms.limit)
 
 
+def consequence(terms: Terms, standing: Standing, *, lifted: bool) -> OnLimit:
+    """What becomes of what does not fit. `lifted`: an operator has lifted a suspension of this day."""
+    if standing.suspended:
+        return OnLimit.SUSPEND
+    return OnLimit.DEFER if lifted and terms.on_limit is OnLimit.SUSPEND else terms.on_limit
+
+
 def is_crossing(terms: Terms, standing: Standing, recipients: int) -> bool:
     """Whether the `recipients` just charged, which `standing` has in it, brought the account past WARN_AT of its limit."""
     mark = terms.limit * WARN_AT

@@ -23,8 +23,10 @@ from gateway.errors import Unavailable
 from gateway.message.report import Action
 from gateway.metrics import Metrics
 from gateway.queue.model import (
+    Added,
     NewMessage,
     Outcome,
+    Queued,
     QueuedMessage,
     Recipient,
     Record,
@@ -81,19 +83,31 @@ class Runner:
 
     # What others call
 
-    async def accept(self, message: NewMessage) -> None:
+    async def accept(self, message: NewMessage) -> Added:
         """Queue a message; it is on its way when this returns, if there is room. See submission.Acceptance."""
         octets = _in_memory(message)
         if not self._has_room(octets) or self.relay.capacity() <= 1:
-            await self._outbox.add(message, lease=False)
-            return
+            return await self._outbox.add(message, lease=False)
         self._enter(octets)
         try:
-            queued = await self._outbox.add(message, lease=True)
-        except BaseException:
+            added = await self._outbox.add(message, lease=True)
+        except BaseException as error:
             self._leave(octets)
+            if isinstance(error, Unavailable):
+                self._spawn(self._disown(message.id))
             raise
-        self._spawn(self._deliver(queued, octets))
+        if isinstance(added, Queued):
+            self._spawn(self._deliver(added.message, octets))
+        else:
+            self._leave(octets)
+        return added
+
+    async def _disown(self, message_id: str) -> None:
+        """The commit of `add` may have come through all the same: nobody delivers what is leased to us by it then."""
+        try:
+            await self._insist("freeing a message whose commit is unknown", lambda: self._outbox.disown(message_id))
+        except Unavailable:
+            return  # we stop: the next life frees the lease
 
     def start(self) -> None:
         """Begin to look for due mail."""

@@ -5,7 +5,7 @@ Every time in our rows comes from it, so that no process's wall clock, right or 
 
 from typing import Any
 
-from sqlalchemy import Double
+from sqlalchemy import Double, Integer
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -26,3 +26,20 @@ def _sqlite(element: Any, compiler: Any, **options: Any) -> str:
 def _postgresql(element: Any, compiler: Any, **options: Any) -> str:
     # clock_timestamp, not now(): a transaction of many items must not date all of them at its start
     return "extract(epoch from clock_timestamp())::double precision"
+
+
+class today(FunctionElement[int]):  # noqa: N801
+    """The calendar day in UTC, as days since 1970."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(today, "sqlite")
+def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
+    return "(unixepoch() / 86400)"
+
+
+@compiles(today, "postgresql")
+def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
+    return "floor(extract(epoch from clock_timestamp()) / 86400)::integer"

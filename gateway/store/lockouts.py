@@ -6,22 +6,17 @@ Theory of operation. `look` only reads, and those who wait share a read that sta
 no sheet ever holds more than its limit.
 """
 
-from collections.abc import Sequence
-
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from gateway import maillog
-from gateway.accounts.lockout import DAY, Attempt, Charge, Scope, Sheet, account_id, charge_life, sheet_key
+from gateway.accounts.lockout import DAY, Attempt, Charge, Scope, Sheet, account_id, charge_life, credential_id, sheet_key
 from gateway.config import Lockout
-from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store import sheets
 from gateway.store.database import Database
 from gateway.store.schema import failure, known_network, lockout
+from gateway.store.shared_read import SharedRead
 
-READS = 2  # at once: the store's reader threads serve the queue too
-MAX_ATTEMPTS = 100  # in one read
 KEEP = 30 * DAY  # seconds until failures, locks and networks are swept
 
 
@@ -33,14 +28,10 @@ class SqlLockoutBook:
         self.hash_wait = hash_wait
         self._database = database
         self._metrics = metrics
-        self._waiting: list[tuple[Attempt, Deferred[Sheet]]] = []
-        self._reading = 0
+        self._sheets = SharedRead(self._read)
 
     def look(self, attempt: Attempt) -> Deferred[Sheet]:
-        result: Deferred[Sheet] = Deferred()
-        self._waiting.append((attempt, result))
-        self._begin()
-        return result
+        return self._sheets.ask(attempt)
 
     def charge(self, attempt: Attempt) -> Deferred[Charge]:
         rules, life = self.rules, charge_life(self.hash_wait)
@@ -53,7 +44,7 @@ class SqlLockoutBook:
         for scope, seconds in await self._database.write(lambda connection: sheets.fail(connection, rules, charge)):
             self._metrics.lockouts_total.labels(scope.value).inc()
             key = sheet_key(scope, charge.attempt)
-            maillog.locked_out(scope.value, account_id(key.subject), key.network, seconds)
+            maillog.locked_out(scope.value, account_id(key.subject), key.network, seconds, credential_id(key.subject))
 
     async def refund(self, charge: Charge) -> None:
         if charge.id is not None:
@@ -81,26 +72,6 @@ class SqlLockoutBook:
         steps = [sheets.delete_oldest(column, seconds, limit) for column, seconds in keep.items()]
         return self._database.write(lambda connection: sum(connection.execute(step).rowcount for step in steps))
 
-    # In the reactor's thread
-
-    def _begin(self) -> None:
-        """Start reads for those who wait, while there may be more."""
-        while self._waiting and self._reading < READS:
-            batch, self._waiting = self._waiting[:MAX_ATTEMPTS], self._waiting[MAX_ATTEMPTS:]
-            self._reading += 1
-            self._read({attempt for attempt, _ in batch}).addBoth(self._answer, batch)
-
     def _read(self, attempts: set[Attempt]) -> Deferred[dict[Attempt, Sheet]]:
         rules = self.rules
         return self._database.read(lambda connection: sheets.look(connection, rules, attempts))
-
-    def _answer(self, found: dict[Attempt, Sheet] | Failure, batch: Sequence[tuple[Attempt, Deferred[Sheet]]]) -> None:
-        self._reading -= 1
-        self._begin()
-        for attempt, result in batch:
-            if isinstance(found, Failure):
-                error = found.value
-                # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
-                result.errback(type(error)(*error.args) if isinstance(error, Unavailable) else found)
-            else:
-                result.callback(found[attempt])

@@ -27,15 +27,15 @@ from sqlalchemy import (
 )
 from twisted.internet.defer import Deferred
 
-from gateway import address, maillog
+from gateway import maillog
 from gateway.queue.model import (
+    Added,
     BodyRef,
     Envelope,
     Field,
     Hold,
     Inline,
     NewMessage,
-    NewRecipient,
     Outcome,
     QueueCounts,
     QueuedMessage,
@@ -44,6 +44,7 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
+from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.processes import Processes
@@ -52,8 +53,6 @@ from gateway.store.schema import attempt, due_rows, message, queued, recipient
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
 _WAITING = (State.QUEUED, State.HELD)
 
-_ADD_MESSAGE = insert(message).values(accepted=now())
-_ADD_RECIPIENTS = insert(recipient).values(next_attempt=now()).returning(recipient.c.id, recipient.c.position)
 _IS_DUE = and_(due_rows, recipient.c.next_attempt <= now())
 _DUE = (
     select(recipient.c.message_id)
@@ -119,6 +118,12 @@ _RELEASE = (
     .values(process=None)
 )
 _LEASES = select(recipient.c.id, recipient.c.process).where(recipient.c.id.in_(bindparam("ids", expanding=True)), queued)
+_DISOWN = (
+    update(recipient)
+    .where(recipient.c.id.in_(select(recipient.c.id).where(recipient.c.message_id == bindparam("message"))))
+    .where(recipient.c.process == bindparam("us"))
+    .values(process=None)
+)
 _HOLD_BACK = (
     update(recipient)
     .where(_OURS)
@@ -183,9 +188,15 @@ class SqlOutbox:
         """Free the leases of our earlier life and of the dead, and take a number of our own. Raises Unavailable."""
         await self.processes.register()
 
-    def add(self, new: NewMessage, *, lease: bool) -> Deferred[QueuedMessage]:
+    def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
         us = self.processes.number if lease else None
-        return self._database.write(lambda connection: _insert(connection, new, us))
+        return self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
+
+    def disown(self, message_id: str) -> Deferred[None]:
+        def free(connection: Connection) -> None:
+            connection.execute(_DISOWN, {"message": message_id, "us": self.processes.number})
+
+        return self._database.write(free)
 
     def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
         us = self.processes.number
@@ -247,60 +258,6 @@ class SqlOutbox:
         return self._database.read(lambda connection: set(connection.execute(_LIVE, {"names": list(names)}).scalars()))
 
 
-def _insert(connection: Connection, new: NewMessage, us: int | None) -> QueuedMessage:
-    connection.execute(
-        _ADD_MESSAGE,
-        {
-            "id": new.id,
-            "account_id": new.account_id,
-            "sender": new.envelope.sender,
-            "eight_bit": new.envelope.eight_bit,
-            "smtputf8": new.envelope.smtputf8,
-            "ret": new.envelope.ret,
-            "envid": new.envelope.envid,
-            "body_size": new.body.size,
-            "body_file": new.body.name if isinstance(new.body, Spooled) else None,
-            "header": new.header,
-            "body": new.body.data if isinstance(new.body, Inline) else None,
-        },
-    )
-    rows = [_new_row(new.id, position, r, us) for position, r in enumerate(new.recipients)]
-    ids = {position: id_ for id_, position in connection.execute(_ADD_RECIPIENTS, rows)}
-    lease = us or 0
-    leased = [
-        Recipient(ids[i], r.address, r.field, r.notify, r.orcpt, 0, False, lease=lease) for i, r in enumerate(new.recipients)
-    ]
-    return QueuedMessage(new.id, new.account_id, new.envelope, new.header, new.body, 0.0, tuple(leased) if us else ())
-
-
-def _new_row(message_id: str, position: int, new: NewRecipient, us: int | None) -> dict[str, Any]:
-    return {
-        "message_id": message_id,
-        "position": position,
-        "address": new.address,
-        "domain": _domain(new.address),
-        "field": new.field.value,
-        "state": State.QUEUED.value,
-        "attempts": 0,
-        "process": us,
-        "notify": new.notify,
-        "orcpt": new.orcpt,
-        "delay_warned": False,
-        "code": 0,
-        "enhanced": "",
-        "text": "",
-        "hop": "",
-        "hold": Hold.NONE.value,
-    }
-
-
-def _domain(text: str) -> str:
-    try:
-        return address.parse(text).domain_key
-    except address.AddressError:  # a table whose logins are no addresses: their reports have no domain
-        return ""
-
-
 def _chosen(connection: Connection, rows: Select[Any], ages: Mapping[str, float], limit: int) -> list[str]:
     """The messages of the chosen recipients, in their order, at most `limit`."""
     ids = connection.execute(rows, {"rows": limit * _ROWS_A_MESSAGE, **ages}).scalars()
@@ -339,7 +296,7 @@ def _record(connection: Connection, records: Sequence[Record], reports: Sequence
         maillog.outcomes_too_late(late)
     if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
         for report in reports:
-            _insert(connection, report, None)
+            insert_message(connection, report, None)
     return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
 
 

@@ -27,6 +27,7 @@ from tests.contract.outboxes import (
     subject_of,
     take,
 )
+from tests.queued import queued
 from tests.servers.databases import Postgresql
 from tests.stores import postgresql_url, store_url
 
@@ -50,7 +51,7 @@ def test_a_leased_message_is_handed_back_whole_and_to_nobody_else(subject: Subje
 
 
 def test_an_unleased_message_is_taken_as_it_was_added(subject: Subject) -> None:
-    added = subject.wait(subject.outbox.add(new(), lease=False))
+    added = queued(subject.wait(subject.outbox.add(new(), lease=False)))
     assert added.recipients == ()
     assert counts(subject) == (2, 0, 0, 0)
     [message] = take(subject)
@@ -164,6 +165,21 @@ def test_released_ones_are_due_at_once_and_uncounted(subject: Subject) -> None:
     assert back.recipients == message.recipients
 
 
+def test_a_disowned_message_is_found_and_no_other_one(subject: Subject) -> None:
+    leased(subject, new("0000000000000001"))
+    leased(subject, new("0000000000000002"))
+    subject.wait(subject.outbox.disown("0000000000000002"))
+    subject.wait(subject.outbox.disown("0000000000000003"))  # was not committed
+    assert [message.id for message in take(subject)] == ["0000000000000002"]
+
+
+def test_disowning_makes_nothing_due_that_is_not(subject: Subject) -> None:
+    to, blind = leased(subject).recipients
+    record(subject, delivered(to), again(blind, 60.0))
+    subject.wait(subject.outbox.disown(new().id))
+    assert take(subject) == []
+
+
 def test_a_late_outcome_changes_nothing(subject: Subject) -> None:
     to, blind = leased(subject).recipients
     record(subject, again(to, 3600.0), delivered(blind))
@@ -205,7 +221,7 @@ def lose_nobody(subject: Subject, steps: Sequence[Step]) -> None:
     for number, (step, n) in enumerate(steps):
         some = list(ours.values())[: n + 1]
         if step.startswith("add"):
-            hold(subject.wait(subject.outbox.add(new(f"{number:016}"), lease=step == "add leased")))
+            hold(queued(subject.wait(subject.outbox.add(new(f"{number:016}"), lease=step == "add leased"))))
             accepted += 2
         elif step == "take":
             for message in take(subject, n):

@@ -7,8 +7,11 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from gateway.errors import Unavailable
 from gateway.metrics import Metrics
+from gateway.queue.allowance import Terms
 from gateway.queue.model import (
+    Added,
     BodyRef,
     Envelope,
     Field,
@@ -36,13 +39,18 @@ TO, CC, BCC = Field.TO, Field.CC, Field.BCC
 
 
 class CountingOutbox(FakeOutbox):
-    """Goes by the test's clock and counts `takes`. `gate` holds up what is added, `looking` each look at what is due."""
+    """Goes by the test's clock and counts `takes`. `gate` holds up what is added, `looking` each look at what is due.
+
+    So many times as `lost_answers` says, a message is added and the commit's result lost; from then on `away_after` holds.
+    """
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
         self._began = self.now
         self.takes = 0
+        self.lost_answers = 0
+        self.away_after: Unavailable | None = None
         self.gate: Deferred[None] | None = None
         self.looking: Deferred[None] | None = None
 
@@ -54,11 +62,16 @@ class CountingOutbox(FakeOutbox):
     def tick(self) -> None:
         self.now = self._began + self._clock.seconds()
 
-    async def add(self, message: NewMessage, *, lease: bool) -> QueuedMessage:
+    async def add(self, message: NewMessage, *, lease: bool) -> Added:
         self.tick()
         if self.gate is not None:
             await self.gate
-        return await super().add(message, lease=lease)
+        added = await super().add(message, lease=lease)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            self.fail_with = self.away_after
+            raise Unavailable("the commit's result is unknown")
+        return added
 
     async def take(self, limit: int) -> list[QueuedMessage]:
         self.tick()
@@ -151,12 +164,15 @@ class Sending:
         account: str = "1",
         body: BodyRef | None = None,
         envelope: Envelope | None = None,
-    ) -> None:
+        terms: Terms | None = None,
+        resend_key: str = "",
+    ) -> Added:
         body = body or Inline(b"hello\r\n")
-        message = NewMessage(id_, account, envelope or Envelope(SENDER), HEADER, body, recipients or (to("a@x.example"),))
-        value_of(Deferred.fromCoroutine(self.runner.accept(message)))
+        all_ = recipients or (to("a@x.example"),)
+        message = NewMessage(id_, account, envelope or Envelope(SENDER), HEADER, body, all_, terms, resend_key)
+        return value_of(Deferred.fromCoroutine(self.runner.accept(message)))
 
-    def begin_accept(self, id_: str) -> Deferred[None]:
+    def begin_accept(self, id_: str) -> Deferred[Added]:
         message = NewMessage(id_, "1", Envelope(SENDER), HEADER, Inline(b"hello\r\n"), (to("a@x.example"),))
         return Deferred.fromCoroutine(self.runner.accept(message))
 

@@ -6,7 +6,8 @@ from twisted.internet.defer import Deferred
 
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue import runner as runner_module
-from gateway.queue.model import Envelope, Inline, Result, Spooled, State
+from gateway.queue.allowance import Denied, OnLimit, Terms
+from gateway.queue.model import Duplicate, Envelope, Inline, Queued, Result, Spooled, State
 from gateway.queue.runner import MOST_AT_ONCE, WINDOW_MESSAGES, WINDOW_OCTETS
 from tests.unit.awaiting import assert_pending, value_of
 from tests.unit.queue.sending import BCC, CC, SENDER, Sending, to
@@ -45,14 +46,69 @@ class TestHandOver:
 
     def test_what_the_store_does_not_take_is_not_sent(self) -> None:
         it = Sending()
-        it.outbox.fail_with = StorageFull("full")
         for _ in range(WINDOW_MESSAGES + 1):  # nor does it stay in the window
+            it.outbox.fail_with = StorageFull("full")
             with pytest.raises(StorageFull):
                 it.accept()
+            it.outbox.fail_with = None
+            it.wait(1)
         assert it.relay.sent == []
-        it.outbox.fail_with = None
         it.accept()
         assert it.states() == [State.DELIVERED]
+
+    def test_what_was_committed_although_the_store_said_otherwise_is_found_and_sent(self) -> None:
+        it = Sending()
+        it.outbox.lost_answers = 1
+        with pytest.raises(Unavailable):
+            it.accept()
+        assert it.states() == [State.QUEUED]
+        it.runner.start()
+        it.wait(1)
+        assert it.states() == [State.DELIVERED]
+        assert len(it.relay.sent) == 1
+
+    def test_even_when_the_store_stays_away_for_a_while(self) -> None:
+        it = Sending()
+        it.runner.start()
+        it.outbox.lost_answers, it.outbox.away_after = 1, Unavailable("away")
+        with pytest.raises(Unavailable):
+            it.accept()
+        it.wait(5)
+        assert it.states() == [State.QUEUED]
+        it.outbox.fail_with = None
+        it.wait(2)
+        assert it.states() == [State.DELIVERED]
+
+    def test_a_stop_does_not_wait_for_that(self) -> None:
+        it = Sending()
+        it.outbox.lost_answers, it.outbox.away_after = 1, Unavailable("away")
+        with pytest.raises(Unavailable):
+            it.accept()
+        over = it.stop(15)
+        with capture_logs() as logs:
+            it.clock.advance(1)
+        value_of(over)
+        assert it.states() == [State.QUEUED]
+        assert logs == []
+
+    def test_what_is_denied_or_a_duplicate_is_answered_and_leaves_the_window(self) -> None:
+        it = Sending()
+        terms = Terms(1, OnLimit.DEFER)
+        assert isinstance(it.accept(id_="first", terms=terms, resend_key="k"), Queued)
+        for number in range(WINDOW_MESSAGES + 1):
+            assert isinstance(it.accept(id_=f"M{number}", terms=terms), Denied)
+            assert it.accept(id_=f"M{number}", terms=terms, resend_key="k") == Duplicate("first")
+        assert len(it.relay.sent) == 1
+        it.accept(id_="other")
+        assert it.states("other") == [State.DELIVERED]
+
+    def test_what_is_only_written_is_answered_too(self) -> None:
+        it = Sending()
+        it.relay.room = 0
+        added = it.accept(terms=Terms(1, OnLimit.REJECT))
+        assert isinstance(added, Queued)
+        assert added.message.recipients == ()
+        assert isinstance(it.accept(id_="second", terms=Terms(1, OnLimit.REJECT)), Denied)
 
     def test_a_body_goes_with_the_last_of_its_recipients(self) -> None:
         it = Sending()

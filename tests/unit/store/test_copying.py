@@ -22,6 +22,7 @@ from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import body_chunk, credential, domain, metadata, process, recipient, usage_day
 from tests.pump import Pump
+from tests.queued import queued
 from tests.servers.databases import Postgresql
 from tests.stores import running, store_url
 
@@ -41,7 +42,7 @@ def source(tmp_path: Path, state_dir: Path) -> str:
     with running(url, pump) as database:
         outbox = SqlOutbox(database, str(state_dir))
         pump.result(outbox.register())
-        [done, *_] = pump.result(outbox.add(new("0000000000000001", Inline(b"\x00\xffsmall")), lease=True)).recipients
+        [done, *_] = queued(pump.result(outbox.add(new("0000000000000001", Inline(b"\x00\xffsmall")), lease=True))).recipients
         outcome = Outcome(done, Result.DELIVERED, 250, "2.0.0", "ok \0", "hop:25", "mx")
         pump.result(outbox.record([Record(outcome, State.DELIVERED)], []))
         pump.result(outbox.add(new("0000000000000002", Inline(b"under way")), lease=True))
@@ -112,7 +113,7 @@ def test_the_queue_goes_on_there_with_numbers_of_its_own(source: str, target: st
     with running(target, pump) as database:
         outbox, chunks = SqlOutbox(database, "one", lambda name: True), Chunks(database)
         pump.result(outbox.register())
-        added = pump.result(outbox.add(new("0000000000000004", Inline(b"")), lease=True))
+        added = queued(pump.result(outbox.add(new("0000000000000004", Inline(b"")), lease=True)))
         assert added.recipients[0].id == 4
         taken = pump.result(outbox.take(10))
         assert [message.id[-1] for message in taken] == ["2", "3"]

@@ -1,14 +1,13 @@
 """What is SqlLockoutBook's own: shared reads, other processes, metrics, sweeping, indexes. The rest: tests/contract."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection, Engine, event, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 from twisted.internet.defer import CancelledError
 
 from gateway.accounts.lockout import DAY, Attempt, Charge, Scope
@@ -18,10 +17,12 @@ from gateway.metrics import Metrics
 from gateway.store import lockout_listing
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.lockouts import KEEP, MAX_ATTEMPTS, SqlLockoutBook
+from gateway.store.lockouts import KEEP, SqlLockoutBook
 from gateway.store.schema import failure, known_network, lockout
+from gateway.store.shared_read import MAX_KEYS
 from gateway.store.sign_ins import SqlSignInHistory, recent
 from tests.pump import Pump
+from tests.statements import statements
 from tests.stores import KINDS, running, url_of
 
 RULES = Lockout(failures=2, account_failures=4, network_accounts=3)
@@ -58,21 +59,6 @@ def wrong(book: SqlLockoutBook, pump: Pump, *attempts: Attempt) -> None:
         pump.result(book.fail(charge))
 
 
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """What goes to any database meanwhile, with the values."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
-        seen.append((statement, parameters[0] if many else parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
 def test_those_who_wait_share_reads(database: Database, pump: Pump) -> None:
     book = book_of(database)
     wrong(book, pump, attempt(0), attempt(1))
@@ -87,7 +73,7 @@ def test_those_who_wait_share_reads(database: Database, pump: Pump) -> None:
 def test_a_read_is_bounded(database: Database, pump: Pump) -> None:
     book = book_of(database)
     with statements() as seen:
-        for each in [book.look(attempt(n, account=f"a:{n}")) for n in range(2 * MAX_ATTEMPTS + 2)]:
+        for each in [book.look(attempt(n, account=f"a:{n}")) for n in range(2 * MAX_KEYS + 2)]:
             pump.result(each)
     assert sum("SELECT" in statement for statement, _ in seen) == 4
 
@@ -168,6 +154,13 @@ def test_locks_are_counted_and_logged_without_a_login(database: Database, pump: 
         ("account", "7", "", 300),
     ]
     assert "ann@" not in str(logs)
+
+
+def test_a_lock_of_a_credential_is_logged_with_its_number(database: Database, pump: Pump) -> None:
+    with structlog.testing.capture_logs() as logs:
+        wrong(book_of(database), pump, *(attempt(n, account="c:12") for n in range(2)))
+        wrong(book_of(database), pump, *(attempt(n, network=2) for n in range(2)))
+    assert [(line["account"], line.get("credential")) for line in logs] == [("", 12), ("7", None)]
 
 
 def count(database: Database, pump: Pump, table: Any) -> int:

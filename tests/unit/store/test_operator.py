@@ -25,6 +25,7 @@ from gateway.store import operator
 from gateway.store.engine import opened
 from gateway.store.outbox import SqlOutbox
 from tests.pump import Pump
+from tests.queued import queued
 from tests.stores import KINDS, running, url_of
 
 
@@ -38,7 +39,7 @@ class Server:
         body = Spooled(id_, 70_000) if spooled else Inline(b"Hello\r\n")
         recipients = tuple(NewRecipient(one, Field.TO) for one in to)
         message = NewMessage(id_, account, Envelope("me@example.com", envid="E"), b"A: b\r\n\r\n", body, recipients)
-        return self.pump.result(self.outbox.add(message, lease=lease))
+        return queued(self.pump.result(self.outbox.add(message, lease=lease)))
 
     def record(self, one: Recipient, result: Result, state: State, delay: float = 0.0) -> None:
         outcome = Outcome(one, result, 450, "4.2.0", "busy", "hop:25", "mx.example")

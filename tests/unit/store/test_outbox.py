@@ -24,6 +24,7 @@ from gateway.store.database import Database
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import attempt, message, recipient
 from tests.pump import Pump
+from tests.queued import queued
 from tests.stores import KINDS, running, url_of
 
 
@@ -72,7 +73,7 @@ def change(database: Database, pump: Pump, sql: str) -> None:
 
 
 def test_a_new_life_frees_the_leases_of_the_one_before(url: str, database: Database, outbox: SqlOutbox, pump: Pump) -> None:
-    before = pump.result(outbox.add(new(), lease=True))
+    before = queued(pump.result(outbox.add(new(), lease=True)))
     later = registered(database, pump)
     [taken] = pump.result(later.take(10))
     assert taken.recipients == before.recipients
@@ -88,7 +89,7 @@ def test_the_leases_of_another_gateway_that_lives_are_left_alone(database: Datab
     one = SqlOutbox(database, "/one", living.__contains__)
     two = SqlOutbox(database, "/two", living.__contains__)
     pump.result(one.register())
-    theirs = pump.result(one.add(new(), lease=True)).recipients
+    theirs = queued(pump.result(one.add(new(), lease=True))).recipients
     pump.result(two.register())
     assert pump.result(two.take(10)) == []
     assert pump.result(one.still_ours(theirs)) == list(theirs)
@@ -98,7 +99,7 @@ def test_the_leases_of_another_gateway_that_lives_are_left_alone(database: Datab
 
 
 def test_what_a_finished_message_leaves(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
-    added = pump.result(outbox.add(new(), lease=True))
+    added = queued(pump.result(outbox.add(new(), lease=True)))
     pump.result(outbox.record([done(added.recipients[0])], []))
     [row] = rows(database, pump, select(message))
     assert (row["sender"], row["header"], row["body"], row["body_size"]) == ("me@example.com", b"A: b\r\n\r\n", None, 7)
@@ -122,7 +123,7 @@ def test_what_a_finished_message_leaves(database: Database, outbox: SqlOutbox, p
 
 
 def test_an_attempt_that_burned_nothing_leaves_its_words_only(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
-    [one] = pump.result(outbox.add(new(), lease=True)).recipients
+    [one] = queued(pump.result(outbox.add(new(), lease=True))).recipients
     outcome = Outcome(one, Result.RETRY, 0, "", "no hop answers", "hop:25", burns_attempt=False)
     pump.result(outbox.record([Record(outcome, State.QUEUED, 60.0)], []))
     assert rows(database, pump, select(attempt)) == []
@@ -138,7 +139,7 @@ def test_an_idn_domain_is_kept_in_its_ascii_form(database: Database, outbox: Sql
 
 def test_sweeping_takes_old_finished_ones_in_steps(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
     for n in range(5):
-        added = pump.result(outbox.add(new(f"000000000000000{n}"), lease=True))
+        added = queued(pump.result(outbox.add(new(f"000000000000000{n}"), lease=True)))
         if n < 4:
             pump.result(outbox.record([done(added.recipients[0])], []))
     change(database, pump, "UPDATE message SET finished = finished - 1000 WHERE id <= '0000000000000002'")
@@ -153,7 +154,7 @@ def test_sweeping_takes_old_finished_ones_in_steps(database: Database, outbox: S
 
 def test_live_bodies_are_those_that_somebody_waits_for(outbox: SqlOutbox, pump: Pump) -> None:
     pump.result(outbox.add(new("0000000000000001", spooled=True), lease=True))
-    finished = pump.result(outbox.add(new("0000000000000002", spooled=True), lease=True))
+    finished = queued(pump.result(outbox.add(new("0000000000000002", spooled=True), lease=True)))
     pump.result(outbox.record([done(finished.recipients[0])], []))
     names = [f"000000000000000{n}" for n in range(4)]
     assert pump.result(outbox.live_bodies(names)) == {"0000000000000001"}

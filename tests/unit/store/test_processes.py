@@ -30,6 +30,7 @@ from gateway.store.outbox import SqlOutbox, _record
 from gateway.store.processes import DEAD_AFTER, GAP
 from gateway.store.schema import message, process, recipient
 from tests.pump import Pump
+from tests.queued import queued
 from tests.servers.databases import Postgresql
 from tests.stores import KINDS, postgresql_url, running, url_of
 
@@ -63,7 +64,9 @@ class Machine:
         self.pump.result(self.outbox.processes.beat())
 
     def add(self, *ids: str, recipients: int = 1) -> list[Recipient]:
-        return [one for id_ in ids for one in self.pump.result(self.outbox.add(new(id_, recipients), lease=True)).recipients]
+        return [
+            one for id_ in ids for one in queued(self.pump.result(self.outbox.add(new(id_, recipients), lease=True))).recipients
+        ]
 
     def take(self, limit: int = 10) -> list[Recipient]:
         return [one for message in self.pump.result(self.outbox.take(limit)) for one in message.recipients]
