@@ -183,9 +183,20 @@ class Submission:
         key = f"{unquoted(event.recipient.local)}@{event.recipient.domain_key}"
         if key not in recipients:  # a repeated one is accepted, and delivered once
             policy.check_recipients(len(recipients) + 1, self._rules.limits.recipients)
-            await self._quota.admit(self._signed_in(), self._rules.limits, len(recipients) + 1)
+            await self._admit(event, len(recipients) + 1)
             recipients[key] = event
         return reply.RECIPIENT_OK
+
+    async def _admit(self, event: events.RcptTo, recipients: int) -> None:
+        """Whether the day has room for one more. Raises Refused, Unavailable."""
+        sender = self._open().mail.sender
+        await self._quota.admit(
+            self._signed_in(),
+            self._rules.limits,
+            recipients,
+            sender=str(sender) if sender else "",
+            recipient=str(event.recipient),
+        )
 
     # Message
 

@@ -117,7 +117,7 @@ class TestDenied:
         assert pump.result(outbox.take(10)) == []
 
     def test_nor_of_a_key_that_it_took_over(self, database: Database, outbox: SqlOutbox, pump: Pump) -> None:
-        write(database, pump, resend, {"key": "k", "message_id": "gone", "at": 1.0})
+        write(database, pump, resend, {"key": "k", "account_id": "7", "message_id": "gone", "at": 1.0})
         assert isinstance(pump.result(outbox.add(new(1, recipients=3, key="k"), lease=True)), Denied)
         assert count(database, pump, resend) == 0
 
@@ -240,7 +240,7 @@ class TestSweeping:
     def test_old_resends(self, database: Database, ledger: SqlLedger, pump: Pump) -> None:
         at = pump.result(database.read(lambda connection: float(connection.execute(select(now())).scalar_one())))
         ages = {"old": 700.0, "older": 800.0, "fresh": 500.0}
-        rows = [{"key": key, "message_id": key, "at": at - age} for key, age in ages.items()]
+        rows = [{"key": key, "account_id": "7", "message_id": key, "at": at - age} for key, age in ages.items()]
         write(database, pump, resend, *rows)
         assert [pump.result(ledger.sweep(1)) for _ in range(3)] == [1, 1, 0]
         assert count(database, pump, resend) == 1
