@@ -89,7 +89,7 @@ def test_of_many_that_replace_a_message_one_wins(url: str) -> None:
     """The first one is there no more, so each of them may take its place."""
     terms = Terms(1000, OnLimit.DEFER)
     with opened(url, write=True) as connection:
-        connection.execute(resend.insert().values(key="k", message_id="gone", at=now()))
+        connection.execute(resend.insert().values(account_id="7", key="k", message_id="gone", at=now()))
     came_to = all_at_once(url, lambda process, session, turn: message(process, session, turn, terms, "k"), turns=1)
     assert {kind.__name__: count for kind, count in came_to.items()} == {"Queued": 1, "Duplicate": PROCESSES * SESSIONS - 1}
     with opened(url, write=False) as connection:
@@ -107,7 +107,7 @@ def test_one_that_is_overtaken_while_it_looks_is_a_duplicate(shared_url: str) ->
                 done.append(admit(other, overtaking, None))
 
     with opened(shared_url, write=True) as connection:
-        connection.execute(resend.insert().values(key="k", message_id="gone", at=now()))
+        connection.execute(resend.insert().values(account_id="7", key="k", message_id="gone", at=now()))
     with opened(shared_url, write=True) as connection:
         event.listen(connection, "before_cursor_execute", overtake)
         assert admit(connection, message(2, 0, 0, terms, "k"), None) == Duplicate(overtaking.id)
