@@ -65,7 +65,7 @@ class Spool:
         """See the port."""
         if isinstance(body, Inline):
             return InlineReader(body.data)
-        return _Reader(_OpenFile(await self._descriptor(_open, _path(self.folder, body.name)), self._run))
+        return _Reader(_OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run))
 
     async def remove(self, body: Spooled) -> None:
         """See the port. What cannot be removed now is swept later."""
@@ -102,7 +102,7 @@ class Spool:
     def make_durable(self, descriptor: int, name: str) -> None:
         """Sync, rename, sync the folder. Runs in a thread; raises OSError."""
         os.fsync(descriptor)
-        path = _path(self.folder, name)
+        path = path_of(self.folder, name)
         if path.parent not in self._durable:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             _sync_folder(self.folder)
@@ -194,10 +194,10 @@ class InlineReader:
 def unlink(folder: Path, name: str) -> None:
     """Remove a body of the spool `folder`; one that is not there, or cannot be removed now, is fine."""
     with suppress(OSError):
-        _path(folder, name).unlink()
+        path_of(folder, name).unlink()
 
 
-def _path(folder: Path, name: str) -> Path:
+def path_of(folder: Path, name: str) -> Path:
     _check(name)
     return folder / name[-2:] / name
 

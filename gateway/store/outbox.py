@@ -117,12 +117,13 @@ _RELEASE = (
     .where(recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"))
     .values(process=None)
 )
+_LEASES = select(recipient.c.id, recipient.c.process).where(recipient.c.id.in_(bindparam("ids", expanding=True)), queued)
 _DISOWN = (
     update(recipient)
-    .where(recipient.c.message_id == bindparam("message"), recipient.c.process == bindparam("us"))
+    .where(recipient.c.id.in_(select(recipient.c.id).where(recipient.c.message_id == bindparam("message"))))
+    .where(recipient.c.process == bindparam("us"))
     .values(process=None)
 )
-_LEASES = select(recipient.c.id, recipient.c.process).where(recipient.c.id.in_(bindparam("ids", expanding=True)), queued)
 _HOLD_BACK = (
     update(recipient)
     .where(_OURS)
@@ -189,7 +190,7 @@ class SqlOutbox:
 
     def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
         us = self.processes.number if lease else None
-        return self._database.write(lambda connection: admit(connection, new, us))
+        return self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
 
     def disown(self, message_id: str) -> Deferred[None]:
         def free(connection: Connection) -> None:

@@ -47,7 +47,11 @@ _OF_MONTH = (
 _KEY = (usage_day.c.account_id, usage_day.c.day)
 _SWEEP = delete(usage_day).where(
     tuple_(*_KEY).in_(
-        select(*_KEY).where(usage_day.c.day < today() - KEEP_DAYS).order_by(usage_day.c.day).limit(bindparam("most"))
+        select(*_KEY)
+        .where(usage_day.c.day < today() - KEEP_DAYS)
+        .order_by(usage_day.c.day)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
     )
 )
 
@@ -87,7 +91,9 @@ class SqlLedger:
         return self._standings.ask(account_id)
 
     def overstep(self, account_id: str, terms: Terms, recipients: int) -> Deferred[Denied | Standing]:
-        return self._database.write(lambda connection: charges.overstep(connection, account_id, terms, recipients))
+        return self._database.write(
+            lambda connection: charges.overstep(connection, account_id, terms, recipients), order=account_id
+        )
 
     def sent_lately(self, account_id: str, sender: str, recipient: str) -> Deferred[bool]:
         return self._database.read(lambda connection: resends.sent_lately(connection, account_id, sender, recipient))
