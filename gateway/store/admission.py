@@ -33,7 +33,7 @@ def admit(connection: Connection, new: NewMessage, us: int | None) -> Added:
     What is denied is an answer, not an exception, for the suspension that it may have made has to be committed.
     """
     if new.resend_key:
-        first = resends.claim(connection, new.resend_key, new.id)
+        first = resends.claim(connection, new.resend_key, new.account_id, new.id)
         if first is not None:
             return Duplicate(first)
     standing: Standing | None = None

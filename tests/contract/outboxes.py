@@ -64,7 +64,7 @@ class FakeSubject:
     def __init__(self) -> None:
         self.fake = FakeOutbox()
         self.outbox: Outbox = self.fake
-        self.ledger: Ledger = FakeLedger(self.fake.usage)
+        self.ledger: Ledger = FakeLedger(self.fake.usage, self.fake.sent_lately)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         return Pump().result(awaitable)

@@ -1,5 +1,7 @@
 """The root command: help for all, one line and a status for every failure, and no reactor."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -179,6 +181,22 @@ def failing(error: Exception) -> click.Group:
         raise error
 
     return group
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_every_terminal_can_show_every_login(run: Run, folder: Path, encoding: str) -> None:
+    assert run("accounts", "add", "zoë☃@example.com", "--password-stdin", stdin="long enough\n").exit_code == 0
+    program = "from gateway.cli.command import main; main()"
+    command = [sys.executable, "-c", program, "--config", str(folder / "gateway.toml"), "accounts", "list"]
+
+    def said(*options: str) -> str:
+        there = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([*command, *options], env=there, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode("utf-8" if encoding == "ascii" else encoding)  # click takes ASCII for a mistake
+
+    assert ("\\u2603" if encoding == "latin-1" else "☃") in said()
+    assert "zoë☃@example.com" in [account["login"] for account in json.loads(said("--json"))]
 
 
 def test_no_reactor_is_imported() -> None:
