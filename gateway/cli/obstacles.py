@@ -42,7 +42,7 @@ def obstacles(verdict: Verdict, credentials: Credentials, directory: Directory, 
     if row is not None and suspended:
         told = f"{reply.SUSPENDED.code} {reply.SUSPENDED.enhanced}"
         lifted = f"`smtp-gateway suspensions lift {row.id}`"
-        yield f"account {row.id} is suspended for its daily limit: it can sign in, and MAIL would get {told}; {lifted} ends that"
+        yield f"account {row.id} is suspended for its daily limit: MAIL would get {told}; {lifted} ends that"
 
 
 def _still_holding(locks: list[ListedLock], stored: str, settings: Settings) -> list[ListedLock]:

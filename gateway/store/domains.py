@@ -92,7 +92,9 @@ def add(connection: Connection, name: str, account_id: str) -> bool:
             connection.execute(domain.insert().values(name=name, account_id=account_id, added=now()))
     except IntegrityError:  # it is there, perhaps since a moment ago
         other = owner(connection, name)
-        if other is not None and other != account_id:
+        if other is None:  # and was removed since
+            return add(connection, name, account_id)
+        if other != account_id:
             raise Taken(name, other) from None
         return False
     return True
