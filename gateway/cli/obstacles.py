@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from gateway import reply
-from gateway.accounts.decision import Result, Verdict, plausible, subject_of
+from gateway.accounts.decision import Result, Verdict, subject_of
 from gateway.accounts.lockout import Scope
 from gateway.accounts.model import Credentials
 from gateway.accounts.ports import Directory
@@ -24,7 +24,7 @@ _MOST = 10  # lockouts told one by one: an account that many guess at may have t
 def obstacles(verdict: Verdict, credentials: Credentials, directory: Directory, settings: Settings) -> Iterator[str]:
     """A line each. Raises nothing: without the store, the one line that says so."""
     row = verdict.row
-    if row is None and (verdict.result is Result.UNAVAILABLE or not plausible(credentials)):
+    if row is None and verdict.result is Result.UNAVAILABLE:
         return  # nobody knows whose it is
     subject = subject_of(row, credentials.login, directory)
     try:
