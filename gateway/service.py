@@ -112,7 +112,7 @@ class Gateway(Service):
         except Unavailable as away:
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self._metrics = Metrics(CollectorRegistry())
-        self._disk = ThreadPool(1, DISK_THREADS, "disk")
+        self._disk = ThreadPool(DISK_THREADS, DISK_THREADS, "disk")  # all from the start: later there may be none to have
         self._ports: list[Port] = []
         self._upkeep = Upkeep(reactor)
         self._listening = self._leaving = False

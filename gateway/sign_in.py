@@ -33,7 +33,7 @@ class SignIn:
     def __init__(self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics) -> None:
         self._reactor = reactor
         cores = os.cpu_count() or 1
-        self._hashing = ThreadPool(0, cores, "hashing")
+        self._hashing = ThreadPool(cores, cores, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
         )
