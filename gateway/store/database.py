@@ -8,7 +8,9 @@ a deque, the one writer thread takes from it, and both are atomic in CPython; wh
 reactor's thread alone.
 
 When a commit fails, its result is unknown (the disk may have it): all of its group get Unavailable, and the next group
-starts on a new connection.
+starts on a new connection. What happens before the COMMIT is sent is certain, though: when the server has undone the group to
+end a deadlock (on PostgreSQL, where other machines write as well), or the connection was dead already because the server was
+restarted, the group is run again before anybody is told.
 """
 
 from collections import deque
@@ -27,12 +29,13 @@ from twisted.python.threadpool import ThreadPool
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store.engine import store_engine
-from gateway.store.failures import translated
+from gateway.store.failures import Disconnected, Undone, translated
 
 T = TypeVar("T")
 
 MAX_GROUP = 200  # items in one commit: bounds what the first of them waits for the last
 READERS = 4
+TRIES = 4  # of a group that was certainly not committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class Database:
 
     def write(self, function: Callable[[Connection], T]) -> Deferred[T]:
         """Run `function` in the writer thread and commit it; the result comes once it is on disk.
+
+        It may be run more than once, each time on a transaction without traces of the time before.
 
         Fails with Unavailable (nothing done, or the commit's result is unknown), StorageFull, or what `function` raised.
         """
@@ -141,8 +146,7 @@ class Database:
         """What became of each item: its result, or `_Failed`."""
         started = self._clock()
         try:
-            with translated():
-                return self._transaction(items)
+            return self._insist(items)
         except Exception as error:  # whatever it is, each caller must hear of it and the writer must live
             self._metrics.store_errors_total.inc()
             self._drop_connection()
@@ -152,19 +156,36 @@ class Database:
             self._metrics.store_commit_seconds.observe(self._clock() - started)
             self._metrics.store_commit_items.observe(len(items))
 
+    def _insist(self, items: list[_Item]) -> list[Any]:
+        for _ in range(TRIES - 1):
+            with suppress(Undone):
+                return self._transaction(items)
+            self._drop_connection()
+        return self._transaction(items)
+
     def _transaction(self, items: list[_Item]) -> list[Any]:
-        if self._connection is None:
-            self._connection = self._write_engine.connect()
-        with self._connection.begin():
-            return [self._one(self._connection, item) for item in items]
+        """Raises Undone when it is certain that nothing was committed, and that another try makes sense."""
+        with translated():
+            if self._connection is None:
+                self._connection = self._write_engine.connect()
+            transaction = self._connection.begin()
+            try:
+                outcomes = [self._one(self._connection, item) for item in items]
+            except Disconnected as error:
+                raise Undone(*error.args) from None
+            transaction.commit()
+            return outcomes
 
     def _one(self, connection: Connection, item: _Item) -> Any:
-        savepoint = connection.begin_nested()
+        with translated():
+            savepoint = connection.begin_nested()
         try:
             with translated():
                 result = item.function(connection)
                 savepoint.commit()
                 return result
+        except (Undone, Disconnected):
+            raise
         except Exception as error:
             if isinstance(error, Unavailable):
                 self._metrics.store_errors_total.inc()

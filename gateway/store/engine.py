@@ -18,12 +18,17 @@ from gateway.errors import ConfigError
 from gateway.store.failures import translated
 
 TIMEOUT = 5  # seconds for a connection, a statement or a lock; a client's own patience is about 30
+# Among several hosts of a URL the one that is no stand-by; after a fail-over, what was the primary is not written to
+_PRIMARY = {"target_session_attrs": "primary"}
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
 }
+IDLE = (
+    10  # seconds until PostgreSQL ends a transaction of ours that does nothing: its process was stopped, or its machine is gone
+)
 _STORE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=4000")
 
 
@@ -42,10 +47,11 @@ def store_engine(url: str, *, write: bool) -> Engine:
     """The store, which must exist. A transaction of a writer takes SQLite's write lock at its start.
 
     Without IMMEDIATE two writers that have both read would deadlock, and SQLite then fails one at once, without waiting.
+    On PostgreSQL a writer sees what others have committed before each statement, a reader a snapshot, as on SQLite.
     """
     parsed = parse_url(url, "store.url")
     if parsed.get_backend_name() != "sqlite":
-        return _create(parsed, "store.url", pool_pre_ping=True)
+        return _store_on_postgresql(parsed, write=write)
     engine = _sqlite(parsed, "rw", "store.url")
     pragmas = ("journal_mode=WAL", *_STORE_PRAGMAS) if write else ("query_only=ON",)
     _on_connect(engine, pragmas)
@@ -57,7 +63,9 @@ def new_store_engine(url: str) -> Engine:
     """The store for its migrations, made when it does not exist yet; they bring their own transactions."""
     parsed = parse_url(url, "store.url")
     if parsed.get_backend_name() != "sqlite":
-        return _create(parsed, "store.url")
+        # No limit: a migration takes as long as it takes, and waits for one that another machine runs
+        arguments = _postgresql_connection() | _PRIMARY
+        return _create(parsed, "store.url", connect_args=arguments, isolation_level="READ COMMITTED")
     engine = _sqlite(parsed, "rwc", "store.url")
     _on_connect(engine, ("journal_mode=WAL", "synchronous=FULL"))
     _on_begin(engine, "BEGIN IMMEDIATE")
@@ -77,7 +85,7 @@ def accounts_engine(url: str, *, connections: int) -> Engine:
         _on_connect(engine, ("query_only=ON",))
         event.listen(engine, "connect", _read_any_text)
         return engine
-    arguments = {"postgresql": _postgresql_arguments, "mysql": _mysql_arguments, "mariadb": _mysql_arguments}.get(backend)
+    arguments = {"postgresql": _login_table_on_postgresql, "mysql": _mysql_arguments, "mariadb": _mysql_arguments}.get(backend)
     # No ping before and no ROLLBACK after each statement, which double or triple the round trips: there is no transaction,
     # and whoever finds that a connection has died tries once more (store/directory.py).
     common |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None, "pool_recycle": 1800}
@@ -93,6 +101,31 @@ def opened(url: str, *, write: bool) -> Iterator[Connection]:
             yield connection
     finally:
         engine.dispose()
+
+
+def _store_on_postgresql(url: URL, *, write: bool) -> Engine:
+    limits = {"statement_timeout": TIMEOUT * 1000, "lock_timeout": TIMEOUT * 1000}
+    limits["idle_in_transaction_session_timeout"] = IDLE * 1000
+    arguments = _postgresql_arguments(url, **limits, **({} if write else {"default_transaction_read_only": "on"}))
+    # A reader finds out by a ping whether its connection has died; the writer's group finds out, and is run again
+    engine = _create(
+        url,
+        "store.url",
+        connect_args=arguments | _PRIMARY,
+        isolation_level="READ COMMITTED" if write else "REPEATABLE READ",
+        pool_pre_ping=not write,
+    )
+    if write:
+        event.listen(engine, "connect", _commit_to_disk)
+    return engine
+
+
+def _commit_to_disk(connection: Any, record: object) -> None:
+    """A database, or its user, may have this switched off; then a commit that was answered could be lost in a power cut."""
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    connection.commit()
 
 
 def _create(url: URL, key: str, **options: Any) -> Engine:
@@ -137,14 +170,23 @@ def _obstacle(path: str, mode: str) -> str:
     return ""
 
 
-def _postgresql_arguments(url: URL) -> dict[str, Any]:
+def _login_table_on_postgresql(url: URL) -> dict[str, Any]:
+    return _postgresql_arguments(url, default_transaction_read_only="on", statement_timeout=TIMEOUT * 1000)
+
+
+def _postgresql_arguments(url: URL, **settings: str | int) -> dict[str, Any]:
+    """How to connect; `settings` are the server's, for this session, after those that the URL has."""
     given = url.query.get("options", "")
-    ours = f"-c default_transaction_read_only=on -c statement_timeout={TIMEOUT * 1000}"
+    ours = [f"-c {name}={value}" for name, value in settings.items()]
+    options = " ".join([*([given] if isinstance(given, str) else given), *ours]).strip()
+    return {**_postgresql_connection(), "options": options}
+
+
+def _postgresql_connection() -> dict[str, Any]:
     # statement_timeout is the server's, and a server that is cut off cannot apply it: the kernel looks after it
     alive = {"tcp_user_timeout": TIMEOUT * 1000, "keepalives_idle": TIMEOUT, "keepalives_interval": 2, "keepalives_count": 3}
-    options = " ".join([*([given] if isinstance(given, str) else given), ours]).strip()
     named = {"fallback_application_name": "smtp-gateway", "client_encoding": "utf8"}
-    return {"connect_timeout": TIMEOUT, "options": options, **alive, **named}
+    return {"connect_timeout": TIMEOUT, **alive, **named}
 
 
 def _mysql_arguments(url: URL) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 The text kept is for the log and holds no bound value: servers like to quote the offending row, so for them only
 the error's class and code are kept, unless no statement was involved yet.
+
+Two kinds of Unavailable are this package's own, and say what became of the transaction: `Undone` and `Disconnected`.
 """
 
 from collections.abc import Iterator
@@ -11,6 +13,19 @@ from sqlalchemy import exc
 
 from gateway.errors import StorageFull, Unavailable
 
+
+class Undone(Unavailable):
+    """The transaction is rolled back for certain, and may well succeed when it is run again."""
+
+
+class Disconnected(Unavailable):
+    """The connection is of no use any more. What was not committed is rolled back; a COMMIT under way may have worked."""
+
+
+# PostgreSQL's serialization_failure and deadlock_detected: the server ends a transaction so that others can go on
+_UNDONE_CODES = frozenset({"40001", "40P01"})
+# PostgreSQL's read_only_sql_transaction: what was the primary has become a stand-by
+_STANDBY_CODES = frozenset({"25006"})
 _FULL_CODES = frozenset({"53100"})  # PostgreSQL disk_full
 _CLIENT_ERRORS = range(2000, 3000)  # PyMySQL: the client's own (CR_*), about the connection
 
@@ -34,7 +49,13 @@ def unavailable(error: Exception) -> Unavailable:
     code = getattr(orig, "sqlite_errorname", "") or getattr(orig, "sqlstate", None) or ""
     if _is_full(orig, code):
         return StorageFull("database: the disk is full")
-    return Unavailable(f"database: {_text(orig, code)}")
+    return _kind(error, code)(f"database: {_text(orig, code)}")
+
+
+def _kind(error: exc.DBAPIError, code: str) -> type[Unavailable]:
+    if code in _UNDONE_CODES:
+        return Undone
+    return Disconnected if error.connection_invalidated or code in _STANDBY_CODES else Unavailable
 
 
 def _is_full(orig: BaseException | None, code: str) -> bool:
@@ -74,7 +95,7 @@ def _first_line(text: str) -> str:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn a driver's error into Unavailable or StorageFull; every other exception passes."""
+    """Turn a driver's error into Unavailable (Undone, Disconnected) or StorageFull; every other exception passes."""
     try:
         yield
     except (exc.DBAPIError, exc.TimeoutError, UnicodeError) as error:

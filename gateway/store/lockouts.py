@@ -1,9 +1,9 @@
 """The sheets of failed sign-ins that all processes share. Implements `gateway.accounts.ports.LockoutBook`.
 
 Theory of operation. `look` only reads, and those who wait share a read that starts after they came. What counts is
-`charge`: it looks again and counts in the writer's transaction, where nobody else writes (SQLite's BEGIN IMMEDIATE, in
-other processes too), and puts its own row down before it admits. So however many guess at once, no sheet ever holds more
-than its limit.
+`charge`: it looks again and counts in the writer's transaction, where nobody else charges, in other processes neither
+(SQLite's BEGIN IMMEDIATE, a lock on PostgreSQL), and puts its own row down before it admits. So however many guess at once,
+no sheet ever holds more than its limit.
 """
 
 from twisted.internet.defer import Deferred

@@ -21,16 +21,19 @@ from sqlalchemy import (
     literal_column,
 )
 
-HEAD = "0004"  # the migration that this code needs
+HEAD = "0005"  # the migration that this code needs
 
 metadata = MetaData()
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # of rows that come and go by the million; SQLite's have 64 bits anyway
 
 process = Table(
     "process",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False),  # its state directory, whose lock file tells whether it lives
+    Column("name", Text, nullable=False),  # of its state directory; see gateway.store.processes
     Column("started", Double, nullable=False),
+    Column("heartbeat", Double, nullable=False, server_default="0"),  # the latest, on PostgreSQL
     sqlite_autoincrement=True,  # an id given out again would make a dead process's leases look alive
 )
 
@@ -68,7 +71,7 @@ Index(
 recipient = Table(
     "recipient",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _NUMBER, primary_key=True),
     Column("message_id", Text, ForeignKey("message.id", ondelete="CASCADE"), nullable=False),
     Column("position", Integer, nullable=False),
     Column("address", Text, nullable=False),
@@ -77,7 +80,7 @@ recipient = Table(
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt", Double, nullable=False),
-    Column("process", Integer),  # the lease; NULL: free. No foreign key: it would need an index of every lease
+    Column("process", Integer),  # the lease; NULL: free. No foreign key: it would be looked at for each
     Column("notify", Text, nullable=False),
     Column("orcpt", Text, nullable=False),
     Column("delay_warned", Boolean, nullable=False),
@@ -100,12 +103,27 @@ Index(
     sqlite_where=recipient.c.finished.is_(None),
     postgresql_where=recipient.c.finished.is_(None),
 )
+Index(
+    "recipient_lease",
+    recipient.c.process,
+    sqlite_where=recipient.c.process.is_not(None),
+    postgresql_where=recipient.c.process.is_not(None),
+)
+
+body_chunk = Table(  # large bodies where machines share the store: see gateway.store.chunks
+    "body_chunk",
+    metadata,
+    Column("name", Text, primary_key=True),  # message.body_file
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
 
 attempt = Table(
     "attempt",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("recipient_id", Integer, ForeignKey("recipient.id", ondelete="CASCADE"), nullable=False),
+    Column("id", _NUMBER, primary_key=True),
+    Column("recipient_id", _NUMBER, ForeignKey("recipient.id", ondelete="CASCADE"), nullable=False),
     Column("at", Double, nullable=False),
     Column("result", Text, nullable=False),
     Column("code", Integer, nullable=False),
@@ -120,7 +138,7 @@ Index("attempt_recipient", attempt.c.recipient_id)
 failure = Table(
     "failure",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _NUMBER, primary_key=True),
     Column("subject", Text, nullable=False),
     Column("stored_tag", Text, nullable=False),
     Column("network", Text, nullable=False),
@@ -138,7 +156,7 @@ Index("failure_at", failure.c.at)
 lockout = Table(  # every lock made, the ones that are over too: further ones last longer
     "lockout",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _NUMBER, primary_key=True),
     Column("scope", Text, nullable=False),
     Column("subject", Text, nullable=False),  # "" for a network's
     Column("stored_tag", Text, nullable=False),

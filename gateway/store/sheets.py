@@ -35,6 +35,7 @@ from gateway.config import Lockout
 from gateway.store.clock import now
 from gateway.store.schema import failure, known_network, lockout
 
+_LOCK_KEY = 7268372  # any number of our own; that of the migrations is another
 _NOTHING: ColumnElement[float] = literal_column("0.0", Float)
 
 
@@ -155,8 +156,18 @@ def _judge(rules: Lockout, attempt: Attempt, found: dict[str, dict[SheetKey, flo
     return rules_of.judge(rules, attempt, found["lock"], seen=seen, has_failures=has_failures)
 
 
+def _take_turn(connection: Connection) -> None:
+    """Until the commit nobody else charges: what is counted holds until what follows from it is written down.
+
+    SQLite has one writer anyway. One lock for all sheets, because an attempt is counted on three, each shared with others.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
+
+
 def charge(connection: Connection, rules: Lockout, attempt: Attempt, life: float) -> Charge:
     """Admit the attempt while all its sheets have room, and put its charge down, which counts for `life` seconds."""
+    _take_turn(connection)
     sheet = look(connection, rules, [attempt])[attempt]
     if sheet.locked is not None:
         return Charge(attempt, sheet.known, locked=sheet.locked, scope=sheet.scope)
@@ -193,6 +204,7 @@ def refund(connection: Connection, charge: int) -> None:
 
 def fail(connection: Connection, rules: Lockout, charge: Charge) -> list[tuple[Scope, float]]:
     """Confirm; the locks that this makes, with their seconds."""
+    _take_turn(connection)
     if not connection.execute(_CONFIRM, {"charge": charge.id}).rowcount:
         return []  # an operator has cleared the sheet meanwhile
     attempt = charge.attempt
@@ -215,6 +227,7 @@ def _lock(connection: Connection, rules: Lockout, scope: Scope, attempt: Attempt
 
 def succeed(connection: Connection, rules: Lockout, attempt: Attempt, charge: int | None, life: float) -> None:
     """Clear the sheet of account + network, the charge with the number `charge` included, and know the network."""
+    _take_turn(connection)
     pair = {"subject": attempt.subject, "network": attempt.network}
     connection.execute(_CLEAR_FAILURES, {**pair, "charge": charge, "life": life})
     connection.execute(_CLEAR_LOCKS, pair)
@@ -232,5 +245,5 @@ def succeed(connection: Connection, rules: Lockout, attempt: Attempt, charge: in
 def delete_oldest(column: Any, keep: float, limit: int) -> Delete:
     """Delete at most `limit` rows of the column's table where it is more than `keep` seconds ago."""
     key = column.table.primary_key.columns
-    old = select(*key).where(column < now() - keep).order_by(column).limit(limit)
+    old = select(*key).where(column < now() - keep).order_by(column).limit(limit).with_for_update(skip_locked=True)
     return delete(column.table).where(tuple_(*key).in_(old))

@@ -61,6 +61,7 @@ _SWEEP = delete(sign_in).where(
         .where(sign_in.c.day < (now() - KEEP) / DAY - 1)  # its last second is older than KEEP
         .order_by(sign_in.c.day)
         .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
     )
 )
 
@@ -103,7 +104,8 @@ class SqlSignInHistory:
 
     async def flush(self) -> None:
         """Write down what was counted. Raises Unavailable; it is then kept for the next time."""
-        lines, self._waiting = list(self._waiting.items()), {}
+        # In an order that all processes keep, so that none waits for another that waits for it
+        lines, self._waiting = sorted(self._waiting.items(), key=lambda line: line[0]), {}
         while lines:
             try:
                 await self._write(lines[:_STEP])
@@ -145,4 +147,4 @@ def _write(connection: Connection, rows: list[dict[str, Any]]) -> None:
             there = connection.execute(_ADD_TO_LINE, {f"b_{name}": value for name, value in row.items()}).rowcount
             fitting += [] if there else [{**row, "network": OTHERS}]
     if fitting:
-        connection.execute(_ADD, fitting)
+        connection.execute(_ADD, sorted(fitting, key=lambda row: [row[name] for name in _KEY]))

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import pytest
 from sqlalchemy import Connection
 
 from gateway.queue.model import (
@@ -32,7 +33,7 @@ from gateway.store.schema import message, recipient
 from tests.fakes import FakeOutbox
 from tests.pump import Pump
 from tests.queued import queued
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, url_of
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class SqlSubject:
         return self.pump.result(awaitable)
 
     def pass_time(self, seconds: float) -> None:
-        """The store's clock is SQLite's: the rows are moved into the past instead."""
+        """The store's clock is the database's: the rows are moved into the past instead."""
         due = recipient.update().values(next_attempt=recipient.c.next_attempt - seconds)
         accepted = message.update().values(accepted=message.c.accepted - seconds)
 
@@ -104,19 +105,22 @@ class SqlSubject:
 
 
 @contextmanager
-def sql_subject(folder: Path) -> Iterator[SqlSubject]:
+def sql_subject(url: str) -> Iterator[SqlSubject]:
     pump = Pump()
-    with running(store_url(folder), pump) as database:
+    with running(url, pump) as database:
         yield SqlSubject(database, pump)
 
 
+SUBJECTS = (*KINDS, "fake")
+
+
 @contextmanager
-def subject_of(kind: str, folder: Path) -> Iterator[Subject]:
-    """`kind` is "sql" or "fake"."""
-    if kind == "fake":
+def subject_of(request: pytest.FixtureRequest, folder: Path) -> Iterator[Subject]:
+    """The one of SUBJECTS that is the parameter of `request`."""
+    if request.param == "fake":
         yield FakeSubject()
     else:
-        with sql_subject(folder) as subject:
+        with sql_subject(url_of(request.param, folder, request)) as subject:
             yield subject
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.queue.model import Record, Result, State
 from tests.contract.outboxes import (
+    SUBJECTS,
     TO,
     Subject,
     again,
@@ -22,9 +23,9 @@ from tests.contract.outboxes import (
 )
 
 
-@pytest.fixture(params=["sql", "fake"])
+@pytest.fixture(params=SUBJECTS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    with subject_of(request.param, tmp_path) as subject:
+    with subject_of(request, tmp_path) as subject:
         yield subject
 
 

@@ -22,7 +22,8 @@ from gateway.store.lockouts import SqlLockoutBook
 from gateway.store.schema import failure, known_network, lockout
 from tests.fakes import FakeLockoutBook
 from tests.pump import Pump, deferred
-from tests.stores import running, store_url
+from tests.servers.databases import Postgresql
+from tests.stores import KINDS, postgresql_url, running, store_url, url_of
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class SqlSubject:
         return self.pump.result(awaitable)
 
     def pass_time(self, seconds: float) -> None:
-        """The store's clock is SQLite's: the rows are moved into the past instead."""
+        """The store's clock is the database's: the rows are moved into the past instead."""
 
         def move(connection: Connection) -> None:
             for column in (failure.c.at, lockout.c.at, lockout.c.until, known_network.c.seen):
@@ -83,18 +84,18 @@ class SqlSubject:
 
 
 @contextmanager
-def sql_subject(folder: Path) -> Iterator[SqlSubject]:
+def sql_subject(url: str) -> Iterator[SqlSubject]:
     pump = Pump()
-    with running(store_url(folder), pump) as database:
+    with running(url, pump) as database:
         yield SqlSubject(database, pump)
 
 
-@pytest.fixture(params=["sql", "fake"])
+@pytest.fixture(params=[*KINDS, "fake"])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     if request.param == "fake":
         yield FakeSubject()
     else:
-        with sql_subject(tmp_path) as subject:
+        with sql_subject(url_of(request.param, tmp_path, request)) as subject:
             yield subject
 
 
@@ -563,6 +564,13 @@ def story(subject: Subject, steps: Sequence[tuple[Any, ...]]) -> Iterator[object
 
 @given(STEPS)
 @settings(max_examples=40)
-def test_the_fake_tells_the_same_story_as_the_store(steps: list[tuple[Any, ...]]) -> None:
-    with TemporaryDirectory() as folder, sql_subject(Path(folder)) as subject:
+def test_the_fake_tells_the_same_story_as_sqlite(steps: list[tuple[Any, ...]]) -> None:
+    with TemporaryDirectory() as folder, sql_subject(store_url(Path(folder))) as subject:
+        assert list(story(subject, steps)) == list(story(FakeSubject(), steps))
+
+
+@given(STEPS)
+@settings(max_examples=20)
+def test_the_fake_tells_the_same_story_as_postgresql(postgresql: Postgresql, steps: list[tuple[Any, ...]]) -> None:
+    with sql_subject(postgresql_url(postgresql)) as subject:
         assert list(story(subject, steps)) == list(story(FakeSubject(), steps))

@@ -13,6 +13,7 @@ from gateway.queue.model import Envelope, Field, Inline, NewMessage, NewRecipien
 from tests.contract.outboxes import (
     ENVELOPE,
     HEADER,
+    SUBJECTS,
     FakeSubject,
     Subject,
     again,
@@ -27,11 +28,13 @@ from tests.contract.outboxes import (
     take,
 )
 from tests.queued import queued
+from tests.servers.databases import Postgresql
+from tests.stores import postgresql_url, store_url
 
 
-@pytest.fixture(params=["sql", "fake"])
+@pytest.fixture(params=SUBJECTS)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    with subject_of(request.param, tmp_path) as subject:
+    with subject_of(request, tmp_path) as subject:
         yield subject
 
 
@@ -234,6 +237,13 @@ def test_nobody_is_lost_by_the_fake(steps: list[Step]) -> None:
 
 @given(STEPS)
 @settings(max_examples=25)
-def test_nobody_is_lost_by_the_store(steps: list[Step]) -> None:
-    with TemporaryDirectory() as folder, sql_subject(Path(folder)) as subject:
+def test_nobody_is_lost_by_sqlite(steps: list[Step]) -> None:
+    with TemporaryDirectory() as folder, sql_subject(store_url(Path(folder))) as subject:
+        lose_nobody(subject, steps)
+
+
+@given(STEPS)
+@settings(max_examples=15)
+def test_nobody_is_lost_by_postgresql(postgresql: Postgresql, steps: list[Step]) -> None:
+    with sql_subject(postgresql_url(postgresql)) as subject:
         lose_nobody(subject, steps)

@@ -14,7 +14,8 @@ from gateway.metrics import Metrics
 from gateway.store.database import MAX_GROUP, Database
 from gateway.store.engine import opened
 from tests.pump import Pump
-from tests.stores import running, store_url
+from tests.servers.databases import Postgresql
+from tests.stores import KINDS, postgresql_url, running, url_of
 
 
 @pytest.fixture
@@ -27,9 +28,9 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return store_url(tmp_path)
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return url_of(request.param, tmp_path, request)
 
 
 @pytest.fixture
@@ -129,6 +130,16 @@ def test_an_error_names_no_value(database: Database, pump: Pump) -> None:
     assert error.__suppress_context__
 
 
+def test_a_full_disk_of_a_server_is_told_apart(postgresql: Postgresql, pump: Pump) -> None:
+    def fill(connection: Connection) -> None:
+        connection.exec_driver_sql("DO 'BEGIN RAISE disk_full; END'")
+
+    with running(postgresql_url(postgresql), pump) as database:
+        assert isinstance(pump.failure(database.write(fill)), StorageFull)
+        pump.result(database.write(_make_table))
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_full_disk_is_told_apart_and_passes(database: Database, pump: Pump) -> None:
     def fill(connection: Connection) -> None:
         pages = connection.execute(text("PRAGMA page_count")).scalar_one()
@@ -167,9 +178,8 @@ def test_when_the_database_undoes_the_group_all_of_it_fails_and_the_next_works(d
 
 def test_a_commit_that_fails_fails_all_with_an_exception_of_their_own(database: Database, pump: Pump, metrics: Metrics) -> None:
     def owe(connection: Connection) -> None:
-        connection.execute(text("PRAGMA defer_foreign_keys = ON"))
-        columns = "recipient_id, at, result, code, enhanced, text, hop, remote"
-        connection.execute(text(f"INSERT INTO attempt ({columns}) VALUES (99, 0, '', 0, '', '', '', '')"))
+        connection.execute(text("CREATE TABLE owed (n INTEGER REFERENCES t (n) DEFERRABLE INITIALLY DEFERRED)"))
+        connection.execute(text("INSERT INTO owed VALUES (99)"))
 
     held, let_go = _held_up(database, pump)
     results: list[Deferred[Any]] = [database.write(put(1)), database.write(owe)]
@@ -213,7 +223,7 @@ def test_stopping_commits_what_waits_and_refuses_the_rest(url: str, pump: Pump, 
         pump.result(stopped)
         assert [pump.result(d) for d in last] == list(range(20))
         assert all(isinstance(pump.failure(d), Unavailable) for d in refused)
-    assert not (tmp_path / "gateway.db-wal").exists()
+    assert not (tmp_path / "gateway.db-wal").exists()  # of SQLite
     with opened(url, write=False) as connection:
         assert numbers(connection) == list(range(20))
 

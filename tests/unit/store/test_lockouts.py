@@ -23,7 +23,7 @@ from gateway.store.schema import failure, known_network, lockout
 from gateway.store.shared_read import MAX_KEYS
 from gateway.store.sign_ins import SqlSignInHistory, recent
 from tests.pump import Pump
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, url_of
 
 RULES = Lockout(failures=2, account_failures=4, network_accounts=3)
 
@@ -33,9 +33,9 @@ def pump() -> Pump:
     return Pump()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return store_url(tmp_path)
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return url_of(request.param, tmp_path, request)
 
 
 @pytest.fixture
@@ -237,6 +237,7 @@ def everything(database: Database, pump: Pump) -> None:
     pump.result(database.read(lockout_listing.active))
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_no_statement_reads_a_whole_table(database: Database, pump: Pump) -> None:
     with statements() as seen:
         everything(database, pump)

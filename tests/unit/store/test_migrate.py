@@ -1,6 +1,9 @@
 """The migrated store against the tables the code is written for."""
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,18 +14,18 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gateway.errors import ConfigError
-from gateway.store.engine import opened
+from gateway.store.engine import new_store_engine, opened
 from gateway.store.migrate import check_schema, migrate, version
 from gateway.store.schema import HEAD, metadata
-from tests.stores import store_url
+from tests.servers.databases import Postgresql
+from tests.stores import KINDS, postgresql_url, store_url, url_of
 
 
 def _definitions(connection: Connection) -> dict[str, str]:
     rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"))
-    return {name: " ".join(sql.split()) for name, sql in rows if name != "alembic_version"}
+    return {name: re.sub(r"\s*([(),\s])\s*", r"\1", sql) for name, sql in rows if name != "alembic_version"}
 
 
 def test_a_migrated_store_equals_a_fresh_one(tmp_path: Path) -> None:
@@ -35,13 +38,34 @@ def test_a_migrated_store_equals_a_fresh_one(tmp_path: Path) -> None:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_the_tables_can_be_made_on_postgresql_too() -> None:
-    from sqlalchemy.dialects import postgresql
+def test_a_migrated_store_equals_the_tables_on_postgresql(postgresql: Postgresql) -> None:
+    fresh, migrated = postgresql.database().url, postgresql_url(postgresql)
+    engine = new_store_engine(fresh)
+    metadata.create_all(engine)
+    engine.dispose()
+    with opened(fresh, write=False) as one, opened(migrated, write=False) as other:
+        assert compare_metadata(MigrationContext.configure(other), metadata) == []
+        assert _columns(one) == _columns(other)
+        assert _indexes(one) == _indexes(other)
 
-    for table in metadata.sorted_tables:
-        assert str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-        for index in table.indexes:
-            assert str(CreateIndex(index).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+
+def _columns(connection: Connection) -> list[tuple[str, ...]]:
+    wanted = "table_name, column_name, data_type, is_nullable, column_default"
+    query = f"SELECT {wanted} FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
+    return [tuple(row) for row in connection.execute(text(query)) if row[0] != "alembic_version"]
+
+
+def _indexes(connection: Connection) -> list[str]:
+    query = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1"
+    return list(connection.execute(text(query)).scalars())
+
+
+def test_two_machines_that_migrate_at_once_take_turns(postgresql: Postgresql) -> None:
+    url = postgresql.database().url
+    script = "import sys; from gateway.store.migrate import migrate; migrate(sys.argv[1])"
+    machines = [subprocess.Popen([sys.executable, "-c", script, url], stderr=subprocess.PIPE) for _ in range(3)]
+    assert [machine.communicate(timeout=60)[1].decode() for machine in machines] == [""] * 3
+    check_schema(url)
 
 
 def test_head_is_the_last_script() -> None:
@@ -50,8 +74,9 @@ def test_head_is_the_last_script() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
-    url = store_url(tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_migrating_twice_changes_nothing(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    url = url_of(kind, tmp_path, request)
     migrate(url)
     check_schema(url)
     with opened(url, write=False) as connection:

@@ -26,7 +26,7 @@ from gateway.store.engine import opened
 from gateway.store.outbox import SqlOutbox
 from tests.pump import Pump
 from tests.queued import queued
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, url_of
 
 
 @dataclass
@@ -46,9 +46,9 @@ class Server:
         self.pump.result(self.outbox.record([Record(outcome, state, delay)], []))
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    url, pump = store_url(tmp_path), Pump()
+@pytest.fixture(params=KINDS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    url, pump = url_of(request.param, tmp_path, request), Pump()
     with running(url, pump) as database:
         outbox = SqlOutbox(database, "host:1")
         pump.result(outbox.register())

@@ -25,7 +25,7 @@ from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import attempt, message, recipient
 from tests.pump import Pump
 from tests.queued import queued
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, url_of
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def pump() -> Pump:
     return Pump()
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return store_url(tmp_path)
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return url_of(request.param, tmp_path, request)
 
 
 @pytest.fixture
@@ -161,6 +161,7 @@ def test_live_bodies_are_those_that_somebody_waits_for(outbox: SqlOutbox, pump: 
     assert pump.result(outbox.live_bodies([])) == set()
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_the_due_and_the_unfinished_are_found_by_index(database: Database, pump: Pump) -> None:
     """SQLite takes a partial index only when it can prove its condition: a bound value would read all rows."""
     from gateway.store.outbox import _COUNTS, _DUE, _NEXT_DUE

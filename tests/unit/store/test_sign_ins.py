@@ -13,7 +13,7 @@ from gateway.store.database import Database
 from gateway.store.schema import sign_in
 from gateway.store.sign_ins import LINES_A_DAY, MAX_WAITING, OTHERS, Line, SqlSignInHistory, recent
 from tests.pump import Pump, deferred
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, store_url, url_of
 
 ANN, NETWORK = "a:7", "192.0.2.1/32"
 
@@ -33,9 +33,9 @@ def pump() -> Pump:
     return Pump()
 
 
-@pytest.fixture
-def database(tmp_path: Path, pump: Pump) -> Iterator[Database]:
-    with running(store_url(tmp_path), pump) as database:
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path, pump: Pump) -> Iterator[Database]:
+    with running(url_of(request.param, tmp_path, request), pump) as database:
         yield database
 
 

@@ -8,6 +8,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
 
 def upgrade() -> None:
     _process()
@@ -50,7 +52,7 @@ def _message() -> None:
 def _recipient() -> None:
     op.create_table(
         "recipient",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", _NUMBER, primary_key=True),
         sa.Column("message_id", sa.Text, sa.ForeignKey("message.id", ondelete="CASCADE"), nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("address", sa.Text, nullable=False),
@@ -78,8 +80,8 @@ def _recipient() -> None:
 def _attempt() -> None:
     op.create_table(
         "attempt",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("recipient_id", sa.Integer, sa.ForeignKey("recipient.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("id", _NUMBER, primary_key=True),
+        sa.Column("recipient_id", _NUMBER, sa.ForeignKey("recipient.id", ondelete="CASCADE"), nullable=False),
         sa.Column("at", sa.Double, nullable=False),
         sa.Column("result", sa.Text, nullable=False),
         sa.Column("code", sa.Integer, nullable=False),

@@ -8,6 +8,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
 
 def upgrade() -> None:
     _failure()
@@ -19,7 +21,7 @@ def upgrade() -> None:
 def _failure() -> None:
     op.create_table(
         "failure",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", _NUMBER, primary_key=True),
         sa.Column("subject", sa.Text, nullable=False),
         sa.Column("stored_tag", sa.Text, nullable=False),
         sa.Column("network", sa.Text, nullable=False),
@@ -38,7 +40,7 @@ def _failure() -> None:
 def _lockout() -> None:
     op.create_table(
         "lockout",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", _NUMBER, primary_key=True),
         sa.Column("scope", sa.Text, nullable=False),
         sa.Column("subject", sa.Text, nullable=False),
         sa.Column("stored_tag", sa.Text, nullable=False),
