@@ -29,6 +29,10 @@ class NotFound(Exception):
     """What an operator named does not exist; `str()` says so in one line."""
 
 
+class Conflict(Exception):
+    """What an operator wants cannot be, as it is named or beside what there is; `str()` says so in one line."""
+
+
 class ConfigError(Exception):
     """The configuration cannot be used. `problems` has a line for each mistake: "key.path: what and what instead"."""
 

@@ -18,8 +18,10 @@ def peer_text(text: str | bytes, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
 
 
-def sign_in(result: str, mechanism: str, seconds: float, account_id: str, network: str, reason: str) -> None:
-    """One attempt to sign in: never who it was tried as, only the account that it turned out to be."""
+def sign_in(
+    result: str, mechanism: str, seconds: float, account_id: str, network: str, reason: str, credential: int | None = None
+) -> None:
+    """One attempt to sign in: never who it was tried as, only the account, and its credential, that it turned out to be."""
     line = log.warning if reason else log.info
     line(
         "sign-in",
@@ -28,22 +30,30 @@ def sign_in(result: str, mechanism: str, seconds: float, account_id: str, networ
         seconds=round(seconds, 3),
         account=account_id,
         network=network,
+        **_credential(credential),
         **({"reason": reason} if reason else {}),
     )
 
 
-def sign_in_no_longer_valid(account_id: str, reason: str) -> None:
-    log.info("session ended: its sign-in is no longer valid", account=account_id, reason=reason)
+def _credential(number: int | None) -> dict[str, int]:
+    """The number of a domain's SMTP user, where it is about one."""
+    return {} if number is None else {"credential": number}
 
 
-def locked_out(scope: str, account_id: str, network: str, seconds: float) -> None:
-    """A sheet of failed sign-ins is full; `network` is "" for an account's, `account_id` for a network's or no account's."""
-    log.warning("locked out", scope=scope, account=account_id, network=network, seconds=round(seconds))
+def sign_in_no_longer_valid(account_id: str, reason: str, credential: int | None = None) -> None:
+    log.info("session ended: its sign-in is no longer valid", account=account_id, reason=reason, **_credential(credential))
+
+
+def locked_out(scope: str, account_id: str, network: str, seconds: float, credential: int | None = None) -> None:
+    """A sheet of failed sign-ins is full; `network` is "" for an account's, `account_id` for a network's, a credential's or
+    no account's."""
+    of = _credential(credential)
+    log.warning("locked out", scope=scope, account=account_id, network=network, seconds=round(seconds), **of)
 
 
 def accounts_unavailable(account_id: str, reason: str) -> None:
-    """The login table could not be read for a session that is open."""
-    log.warning("cannot read the login table", account=account_id, reason=reason)
+    """The login table, or for a credential the store, could not be read for a session that is open."""
+    log.warning("cannot look again at an open session's sign-in", account=account_id, reason=reason)
 
 
 def held_back(queue_id: str, account_id: str, recipients: int) -> None:

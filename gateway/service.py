@@ -46,6 +46,7 @@ from gateway.store.lockfile import hold, is_held
 from gateway.store.migrate import check_schema
 from gateway.store.outbox import SqlOutbox
 from gateway.store.store_clock import StoreClock
+from gateway.store.usage import SqlLedger
 from gateway.submission import Rules
 from gateway.upkeep import Upkeep, attempt
 from gateway.web.site import operators_site
@@ -56,7 +57,8 @@ HELD_EVERY = 15.0  # seconds between two looks whether accounts whose mail is he
 LEARN_EVERY = 600.0  # seconds between two looks at the kinds of hashes in the login table
 LEARNING = "sampling the login table's hashes"
 SWEEP_EVERY = 600.0  # seconds
-HISTORY_EVERY = 5.0  # seconds that sign-ins are counted in memory before they are written down
+NOTES_EVERY = 5.0  # seconds that sign-ins and refusals are counted in memory before they are written down
+SIGN_INS, REFUSALS = "writing down sign-ins", "writing down refusals"
 SWEEP_STEP = 500  # messages in one transaction
 ORPHAN_AGE = 86400.0  # seconds
 COUNTS_FOR = 5.0  # seconds that figures of the queue are good for a scrape
@@ -119,6 +121,7 @@ class Gateway(Service):
         self._counted_at = 0.0
         self._database = Database(store_url, reactor=reactor, metrics=self._metrics, clock=time.monotonic)
         self._sign_in = SignIn(settings, reactor, self._database, self._clock, self._metrics)
+        self._ledger = SqlLedger(self._database, self._clock.now)
         self._wire_queue()
         self._wire_edge()
 
@@ -144,6 +147,8 @@ class Gateway(Service):
             settings.limits,
             settings.senders,
             self._sign_in.authenticator,
+            self._sign_in.domains,
+            self._ledger,
             self._spool,
             self._runner,
             metrics,
@@ -244,7 +249,8 @@ class Gateway(Service):
         self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
         self._upkeep.every(HELD_EVERY, "looking at held mail", self._senders.let_go)
         self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
-        self._upkeep.every(HISTORY_EVERY, "writing down sign-ins", self._sign_in.history.flush)
+        self._upkeep.every(NOTES_EVERY, SIGN_INS, self._sign_in.flush)
+        self._upkeep.every(NOTES_EVERY, REFUSALS, self._ledger.flush)
         self._upkeep.every(LEARN_EVERY, LEARNING, self._sign_in.learn_hashes)
         self._say_started()
 
@@ -284,6 +290,8 @@ class Gateway(Service):
         while step := await self._outbox.sweep(self._settings.relay.keep_finished, SWEEP_STEP):
             messages += step
         await self._sign_in.sweep()
+        while await self._ledger.sweep(SWEEP_STEP):
+            pass
         maillog.swept(messages, await self._spool.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
 
     async def _count_queue(self) -> None:
@@ -348,7 +356,8 @@ class Gateway(Service):
         await self._end_sessions()
         await self._runner.stop(DELIVERIES_END)
         await self._relay.close()
-        await attempt("writing down sign-ins", self._sign_in.history.flush)
+        await attempt(SIGN_INS, self._sign_in.flush)
+        await attempt(REFUSALS, self._ledger.flush)
         await self._sign_in.stop()
         await self._database.stop()
         self._disk.stop()

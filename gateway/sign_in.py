@@ -1,4 +1,4 @@
-"""Signing in, wired: login table, hash threads, memo, lockout and history as one thing that starts, reloads and stops."""
+"""Signing in, wired: its tables, hash threads, memo, lockout and history as one thing that starts, reloads and stops."""
 
 import os
 import secrets
@@ -11,13 +11,16 @@ from twisted.python.threadpool import ThreadPool
 
 from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.judge import Judge
+from gateway.accounts.logins import Logins
 from gateway.accounts.memo import Memo
 from gateway.accounts.seal import Seal
 from gateway.accounts.verifier import Verifier, lowest_priority
 from gateway.config import Config
 from gateway.metrics import Metrics
+from gateway.store.credentials import SqlCredentials
 from gateway.store.database import Database
 from gateway.store.directory import SqlDirectory
+from gateway.store.domains import SqlDomains
 from gateway.store.lockouts import SqlLockoutBook
 from gateway.store.secret import state_secret
 from gateway.store.sign_ins import SqlSignInHistory
@@ -47,12 +50,20 @@ class SignIn:
         )
         self.lockouts = SqlLockoutBook(database, settings.lockout, metrics, hash_wait=settings.limits.hash_wait)
         self.history = SqlSignInHistory(database, clock.now)
+        self.domains = SqlDomains(database)
+        self.credentials = SqlCredentials(database, clock.now)
+        logins = Logins(self.directory, self.directory, self.credentials)
         memo = Memo(secrets.token_bytes(32), metrics)
-        self._judge = Judge(
-            self.directory, self._verifier, memo, self.lockouts, _seal(settings), ceiling=settings.limits.message_size
-        )
+        self._judge = Judge(logins, self._verifier, memo, self.lockouts, _seal(settings), ceiling=settings.limits.message_size)
         self.authenticator = Authenticator(
-            self._judge, self.directory, self._verifier, self.history, metrics, reactor, delay=settings.lockout.delay
+            self._judge,
+            logins,
+            self._verifier,
+            self.history,
+            self.credentials,
+            metrics,
+            reactor,
+            delay=settings.lockout.delay,
         )
 
     def start(self) -> None:
@@ -60,7 +71,7 @@ class SignIn:
         self.directory.start()
 
     async def stop(self) -> None:
-        """The history that is still in memory is written by `history.flush`, while the store is open."""
+        """What is still in memory is written by `flush`, while the store is open."""
         await self.directory.stop()
         self._hashing.stop()
 
@@ -76,6 +87,11 @@ class SignIn:
         await self.directory.reachable()  # the whole look-up: a column that is not there is said at the start
         self._verifier.learn(await self.directory.sample(HASH_SAMPLE))
         await self._verifier.time_kinds()
+
+    async def flush(self) -> None:
+        """Write down what was counted in memory. Raises Unavailable; it is then kept for the next time."""
+        await self.history.flush()
+        await self.credentials.flush()
 
     async def sweep(self) -> None:
         """Forget what is too old to count, in small steps. Raises Unavailable."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gateway.accounts import lockout
 from gateway.accounts.lockout import Attempt, Charge, Scope, Sheet, SheetKey
+from gateway.accounts.model import Credential
 from gateway.config import Lockout
 from gateway.errors import Unavailable
 from gateway.queue.model import BodyRef, Inline, Spooled
@@ -196,3 +197,54 @@ class FakeLockoutBook:
 def _what(scope: Scope, attempt: Attempt) -> object:
     """What a sheet counts different ones of."""
     return attempt.subject if scope is Scope.NETWORK else attempt.fingerprint
+
+
+class FakeDomains:
+    """Domains: the account of each. `fail_with` makes every call fail with it."""
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+        self.fail_with: Unavailable | None = None
+
+    async def belongs(self, domain: str, account_id: str) -> bool:
+        if self.fail_with is not None:
+            raise self.fail_with
+        return self.owners.get(domain) == account_id
+
+
+class FakeCredentialBook:
+    """CredentialBook of the domains in `domains`. `fail_with` makes every look-up fail with it; `uses` has each use."""
+
+    def __init__(self) -> None:
+        self.domains = FakeDomains()
+        self.fail_with: Unavailable | None = None
+        self.asked: list[str] = []
+        self.uses: list[tuple[str, str]] = []  # name, network
+        self._stored: dict[str, tuple[int, str]] = {}  # id, stored form of the password
+        self._last_id = 0
+
+    async def find(self, name: str) -> Credential | None:
+        self.asked.append(name)
+        if self.fail_with is not None:
+            raise self.fail_with
+        domain = name.rpartition("@")[2]
+        if name not in self._stored or domain not in self.domains.owners:
+            return None
+        number, stored = self._stored[name]
+        return Credential(number, name, domain, self.domains.owners[domain], stored)
+
+    def used(self, credential: Credential, network: str) -> None:
+        self.uses.append((credential.name, network))
+
+    def create(self, name: str, stored: str) -> None:
+        """As an operator does."""
+        self._last_id += 1
+        self._stored[name] = (self._last_id, stored)
+
+    def reset(self, name: str, stored: str) -> None:
+        """As an operator does."""
+        self._stored[name] = (self._stored[name][0], stored)
+
+    def delete(self, name: str) -> None:
+        """As an operator does."""
+        del self._stored[name]

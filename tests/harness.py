@@ -4,6 +4,7 @@
 what a client sends is answered when `send` returns.
 """
 
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -22,9 +23,10 @@ from gateway.edge.limits import Door
 from gateway.edge.server import Edge, SubmissionFactory
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
-from gateway.queue.model import Inline, NewMessage
+from gateway.queue.allowance import OnLimit, Terms
+from gateway.queue.model import Added, Field, Inline, NewMessage
 from gateway.submission import Rules
-from tests.fakes import FakeBodies, FakeOutbox
+from tests.fakes import FakeBodies, FakeLedger, FakeOutbox
 from tests.sign_in import SignIn
 
 Security = Literal["starttls", "tls", "none"]
@@ -41,7 +43,7 @@ WEB_ONLY = LoginRow("4", "webonly@example.com", "stored:secret", smtp_enabled=Fa
 
 
 class LoginTable:
-    """Directory. Rows by lower-case login, aliases by account id; `away` makes every query fail."""
+    """Directory and AccountRows. Rows by lower-case login, aliases by account id; `away` makes every query fail."""
 
     def __init__(self, *rows: LoginRow) -> None:
         self.rows = {row.login: row for row in rows}
@@ -51,6 +53,10 @@ class LoginTable:
     async def find(self, login: str) -> LoginRow | None:
         self._check()
         return self.rows.get(login.lower())
+
+    async def by_id(self, account_id: str) -> LoginRow | None:
+        self._check()
+        return next((row for row in self.rows.values() if row.id == account_id), None)
 
     case_sensitive = False
 
@@ -92,8 +98,8 @@ class Queue:
     def __init__(self, outbox: FakeOutbox) -> None:
         self._outbox = outbox
 
-    async def accept(self, message: NewMessage) -> None:
-        await self._outbox.add(message, lease=False)
+    async def accept(self, message: NewMessage) -> Added:
+        return await self._outbox.add(message, lease=False)
 
 
 class Gateway:
@@ -106,6 +112,7 @@ class Gateway:
         self.table = LoginTable(DEMO, SMALL, DISABLED, WEB_ONLY)
         self.hasher = PlainHasher()
         self.outbox = FakeOutbox()
+        self.ledger = FakeLedger(self.outbox.usage)
         self.bodies = FakeBodies()
         self.sign_in = SignIn(self.table, self.hasher, self.metrics, self.clock, delay=delay, ceiling=CEILING)
         self._ids = 0
@@ -115,6 +122,8 @@ class Gateway:
             Limits(message_size=CEILING, **limits),
             Senders(),
             self.sign_in.authenticator,
+            self.sign_in.credentials.domains,
+            self.ledger,
             self.bodies,
             Queue(self.outbox),
             self.metrics,
@@ -127,6 +136,28 @@ class Gateway:
     def limit(self, **limits: Any) -> None:
         """Change [limits], as a reload does."""
         self.rules.limits = self.rules.limits.model_copy(update=limits)
+
+    def may_send_as_any(self) -> None:
+        """Change [senders], as a reload does."""
+        self.rules.senders = Senders(envelope="any", header_from="any")
+
+    def use_up(self, recipients: int) -> None:
+        """DEMO has sent to so many today, in all, from elsewhere."""
+        usage = self.outbox.usage
+        day = usage.standing(DEMO.id).day
+        usage.days[DEMO.id, day] = Counter({Field.TO.value: recipients})
+
+    def own(self, domain: str, account_id: str) -> None:
+        """The domain is this account's from now on."""
+        self.sign_in.credentials.domains.owners[domain] = account_id
+
+    def pass_time(self, seconds: float) -> None:
+        """By the store's clock."""
+        self.outbox.now += seconds
+
+    def suspend(self) -> None:
+        """DEMO went over its limit."""
+        self.outbox.usage.overstep(DEMO.id, Terms(1, OnLimit.SUSPEND), 2)
 
     def connect(self, security: Security = "starttls", *, plaintext_auth: bool = False) -> "Client":
         return Client(self, Listen(security=security, allow_plaintext_auth=plaintext_auth))

@@ -1,14 +1,21 @@
-"""Sign-in over ports that a test can break: the real judge, memo and authenticator, sheets in memory."""
+"""Sign-in over ports that a test can break: the real judge, memo and authenticator, sheets and credentials in memory."""
+
+from typing import Protocol
 
 from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.clock import Clock
 from gateway.accounts.judge import Judge
+from gateway.accounts.logins import Logins
 from gateway.accounts.memo import Memo
-from gateway.accounts.ports import Directory, Hasher
+from gateway.accounts.ports import AccountRows, Directory, Hasher
 from gateway.accounts.seal import Seal
 from gateway.config import Lockout
 from gateway.metrics import Metrics
-from tests.fakes import FakeLockoutBook
+from tests.fakes import FakeCredentialBook, FakeLockoutBook
+
+
+class Table(Directory, AccountRows, Protocol):
+    """The product's login table."""
 
 
 class History:
@@ -26,7 +33,7 @@ class SignIn:
 
     def __init__(
         self,
-        directory: Directory,
+        table: Table,
         hasher: Hasher,
         metrics: Metrics,
         clock: Clock,
@@ -39,5 +46,9 @@ class SignIn:
         self.memo = Memo(b"k" * 32, metrics)
         self.book = FakeLockoutBook(rules or off)
         self.history = History()
-        self.judge = Judge(directory, hasher, self.memo, self.book, Seal(b"seal"), ceiling=ceiling)
-        self.authenticator = Authenticator(self.judge, directory, hasher, self.history, metrics, clock, delay=delay)
+        self.credentials = FakeCredentialBook()
+        logins = Logins(table, table, self.credentials)
+        self.judge = Judge(logins, hasher, self.memo, self.book, Seal(b"seal"), ceiling=ceiling)
+        self.authenticator = Authenticator(
+            self.judge, logins, hasher, self.history, self.credentials, metrics, clock, delay=delay
+        )

@@ -7,11 +7,10 @@ Nothing about a row is kept from one call to the next, so a change of it counts 
 
 from gateway import maillog, reply
 from gateway.accounts.clock import Clock, pause
-from gateway.accounts.decision import Place, Result, Verdict, account_of
+from gateway.accounts.decision import Place, Result, Verdict, account_of, row_subject
 from gateway.accounts.judge import Judge
-from gateway.accounts.lockout import account_subject
 from gateway.accounts.model import Account, Credentials, LoginRow
-from gateway.accounts.ports import Directory, Hasher, SignInHistory
+from gateway.accounts.ports import CredentialBook, Directory, Hasher, SignInHistory
 from gateway.errors import Refused, Unavailable
 from gateway.metrics import Metrics
 
@@ -25,6 +24,7 @@ class Authenticator:
         directory: Directory,
         hasher: Hasher,
         history: SignInHistory,
+        credentials: CredentialBook,
         metrics: Metrics,
         clock: Clock,
         *,
@@ -35,6 +35,7 @@ class Authenticator:
         self._directory = directory
         self._hasher = hasher
         self._history = history
+        self._credentials = credentials
         self._metrics = metrics
         self._clock = clock
 
@@ -47,6 +48,8 @@ class Authenticator:
         self._count(verdict, credentials.mechanism, place.network, self._clock.seconds() - began)
         if verdict.account is None:
             raise Refused(reply_for(verdict))
+        if verdict.account.credential is not None:
+            self._credentials.used(verdict.account.credential, place.network)
         return verdict.account
 
     async def check_open(self, account: Account) -> Account:
@@ -56,7 +59,7 @@ class Authenticator:
             reason = _why_cut(row, account)
             if row is None or reason:
                 self._metrics.sessions_cut_total.labels(reason).inc()
-                maillog.sign_in_no_longer_valid(account.id, reason)
+                maillog.sign_in_no_longer_valid(account.id, reason, _credential_id(account))
                 raise Refused(reply.NO_LONGER_VALID)
             return await account_of(row, self._directory, ceiling=self._judge.ceiling)
         except Unavailable as away:
@@ -73,10 +76,11 @@ class Authenticator:
         result = verdict.result.value
         self._metrics.auth_attempts_total.labels(mechanism, result).inc()
         self._metrics.auth_seconds.labels(_path(verdict)).observe(seconds)
-        account_id = verdict.row.id if verdict.row else ""
-        maillog.sign_in(result, mechanism, seconds, account_id, network, verdict.reason)
-        if account_id:
-            self._history.note(account_subject(account_id), network, mechanism, result)
+        row = verdict.row
+        of = (row.id, _credential_id(row)) if row is not None else ("", None)
+        maillog.sign_in(result, mechanism, seconds, of[0], network, verdict.reason, of[1])
+        if row is not None:
+            self._history.note(row_subject(row), network, mechanism, result)
 
 
 def reply_for(verdict: Verdict) -> reply.Reply:
@@ -97,8 +101,12 @@ def _path(verdict: Verdict) -> str:
 
 def _why_cut(row: LoginRow | None, account: Account) -> str:
     """The label `reason` of sessions_cut_total, "" when the sign-in still holds."""
-    if row is None or row.id != account.id:
+    if row is None or row.id != account.id or _credential_id(row) != _credential_id(account):
         return "deleted"
     if row.stored != account.stored:
         return "password"
     return "" if row.may_sign_in else "disabled"
+
+
+def _credential_id(of: LoginRow | Account) -> int | None:
+    return of.credential.id if of.credential is not None else None

@@ -8,7 +8,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gateway.accounts.lockout import account_subject, login_subject
+from gateway.accounts.credentials import fits_random, is_random
+from gateway.accounts.lockout import account_subject, credential_subject, login_subject
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials, LoginRow
 from gateway.accounts.ports import Busy, Directory, Hasher
 from gateway.accounts.schemes import UnknownScheme
@@ -79,18 +80,28 @@ async def check(
         await hasher.burn(credentials.password, subject=subject_of(None, credentials.login, directory), network=network)
         return Verdict(Result.UNKNOWN)
     for _ in range(_ROUNDS):
-        subject = subject_of(row, credentials.login, directory)
-        if not await hasher.verify(credentials.password, row.stored, subject=subject, network=network, known=known):
+        if not await _fits(credentials.password, row, hasher, network, known=known):
             return Verdict(Result.WRONG, row)
         if not row.may_sign_in:  # at once, since another read would tell it from a wrong password by time
             return Verdict(Result.DISABLED, row)
         again = await directory.find(credentials.login)
         if again is None:
             return Verdict(Result.UNKNOWN, row)
-        if (again.id, again.stored) == (row.id, row.stored):
+        if (row_subject(again), again.id, again.stored) == (row_subject(row), row.id, row.stored):
             return await settle(again, directory, ceiling=ceiling)
         row = again
     return Verdict(Result.UNAVAILABLE, row, reason="the stored hash keeps changing")
+
+
+async def _fits(secret: bytes, row: LoginRow, hasher: Hasher, network: str, *, known: bool) -> bool:
+    """A random password of a credential needs no slow hash, but refusing it costs one, as for every other login."""
+    subject = row_subject(row)
+    if row.credential is None or not is_random(row.stored):
+        return await hasher.verify(secret, row.stored, subject=subject, network=network, known=known)
+    right = fits_random(secret, row.stored)
+    if not (right and row.may_sign_in):
+        await hasher.burn(secret, subject=subject, network=network)
+    return right
 
 
 async def settle(row: LoginRow, directory: Directory, *, ceiling: int, from_memo: bool = False) -> Verdict:
@@ -107,7 +118,12 @@ def undecided(error: Unavailable | UnknownScheme, row: LoginRow | None) -> Verdi
 
 def subject_of(row: LoginRow | None, login: str, directory: Directory) -> str:
     """Whose password it is, for the hash pool, the memo and the lockout; `row` is that of `login`, if it has one."""
-    return login_subject(directory.key(login)) if row is None else account_subject(row.id)
+    return login_subject(directory.key(login)) if row is None else row_subject(row)
+
+
+def row_subject(row: LoginRow) -> str:
+    """A credential's password is its own, and not its account's."""
+    return account_subject(row.id) if row.credential is None else credential_subject(row.credential.id)
 
 
 def plausible(credentials: Credentials) -> bool:
@@ -119,6 +135,6 @@ def plausible(credentials: Credentials) -> bool:
 
 
 async def account_of(row: LoginRow, directory: Directory, *, ceiling: int) -> Account:
-    """The account of a row, with its aliases. Raises Unavailable."""
-    aliases = await directory.aliases(row.id)
+    """The account of a row, with its aliases, which a credential has not. Raises Unavailable."""
+    aliases = await directory.aliases(row.id) if row.credential is None else frozenset[str]()
     return Account.of(row, ceiling=ceiling, aliases=aliases, case_sensitive=directory.case_sensitive)

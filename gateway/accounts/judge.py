@@ -8,8 +8,8 @@ new one: from a network that the account is known from, it is never counted.
 
 from dataclasses import replace
 
-from gateway.accounts.decision import Place, Result, Verdict, check, find, settle, subject_of, undecided
-from gateway.accounts.lockout import Attempt, Charge, Sheet, account_subject
+from gateway.accounts.decision import Place, Result, Verdict, check, find, row_subject, settle, subject_of, undecided
+from gateway.accounts.lockout import Attempt, Charge, Sheet
 from gateway.accounts.memo import Memo, Recall
 from gateway.accounts.model import Credentials, LoginRow
 from gateway.accounts.ports import Directory, Hasher, LockoutBook
@@ -99,7 +99,7 @@ class Judge:
     ) -> Verdict:
         stored = verdict.row.stored if verdict.row else ""
         if verdict.row is not None:  # it may have moved under the hash, or be another account's by now
-            attempt = replace(attempt, subject=account_subject(verdict.row.id), stored_tag=self._seal.tag(stored))
+            attempt = replace(attempt, subject=row_subject(verdict.row), stored_tag=self._seal.tag(stored))
         if verdict.result in (Result.OK, Result.DISABLED):
             self._memo.remember(attempt.subject, stored, credentials.password, Recall.RIGHT)
             if verdict.result is Result.OK:

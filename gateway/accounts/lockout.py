@@ -36,9 +36,9 @@ class Scope(StrEnum):
 class Attempt:
     """One password tried, as it is counted: never the password itself.
 
-    `subject` is `account_subject` or `login_subject`; `stored_tag` a short keyed digest of the stored hash, "" without a
-    row; `network` what counts as one network ("192.0.2.1/32"), `trust_network` the wider one an account is known from;
-    `fingerprint` 24 bits of a keyed digest of the password.
+    `subject` is `account_subject`, `credential_subject` or `login_subject`; `stored_tag` a short keyed digest of the stored
+    hash, "" without a row; `network` what counts as one network ("192.0.2.1/32"), `trust_network` the wider one an account
+    is known from; `fingerprint` 24 bits of a keyed digest of the password.
     """
 
     subject: str
@@ -96,14 +96,23 @@ def account_subject(account_id: str) -> str:
     return f"a:{account_id}"
 
 
+def credential_subject(credential_id: int) -> str:
+    """Whose sheets, for an SMTP user of a domain: its own, so that guessing at it never locks its account."""
+    return f"c:{credential_id}"
+
+
 def login_subject(key: str) -> str:
     """Whose sheets, for a login without a row: its comparison key (`LoginTable.key`)."""
     return f"l:{key}"
 
 
 def account_id(subject: str) -> str:
-    """The account's id; "" for a login without a row, which has no place in a log."""
+    """The account's id; "" for a login without a row, which has no place in a log, and for a credential."""
     return subject[2:] if subject.startswith("a:") else ""
+
+
+def credential_id(subject: str) -> int | None:
+    return int(subject[2:]) if subject.startswith("c:") else None
 
 
 def sheet_key(scope: Scope, attempt: Attempt) -> SheetKey:

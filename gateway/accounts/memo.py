@@ -50,7 +50,8 @@ class Memo:
     def recall(self, subject: str, stored: str, secret: bytes) -> Recall | None:
         """What checking `secret` against `stored` came to, None when that is not known.
 
-        `subject` is "a:" and the account's id, or "l:" and the login where there is no row (then `stored` is "").
+        `subject` is "a:" and the account's id, "c:" and the credential's, or "l:" and the login where there is no row (then
+        `stored` is "").
         """
         found = self._find(self._password(subject, secret), stored)
         self._metrics.verification_memo_total.labels(_RESULTS[found]).inc()

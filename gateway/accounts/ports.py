@@ -13,7 +13,7 @@ class Busy(Unavailable):
 
 
 class Directory(Protocol):
-    """The product's login table, read live."""
+    """Who signs in with a login, read live: the product's login table, with the credentials of domains beside it or not."""
 
     def find(self, login: str) -> Awaitable[LoginRow | None]:
         """The row of `login`, by a query that starts after this call.
@@ -70,8 +70,8 @@ class CredentialBook(Protocol):
 class Hasher(Protocol):
     """Slow password hashes, off the reactor's thread.
 
-    `subject` is whose password it is: "a:" and the account's id, or "l:" and the login where there is no row. Networks
-    take turns, `network` being the client's.
+    `subject` is whose password it is: "a:" and the account's id, "c:" and the credential's, or "l:" and the login where there
+    is no row. Networks take turns, `network` being the client's.
     """
 
     @property
@@ -131,5 +131,5 @@ class SignInHistory(Protocol):
     """What the owner and operators see of recent sign-ins."""
 
     def note(self, subject: str, network: str, mechanism: str, result: str) -> None:
-        """Count one attempt of an account. Waits for nothing, and raises nothing."""
+        """Count one attempt of an account or a credential. Waits for nothing, and raises nothing."""
         ...

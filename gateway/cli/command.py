@@ -19,7 +19,7 @@ from gateway.cli.queue import queue
 from gateway.cli.settings import Settings
 from gateway.cli.start import init
 from gateway.cli.store import store
-from gateway.errors import ConfigError, NotFound, Unavailable
+from gateway.errors import ConfigError, Conflict, NotFound, Unavailable
 
 
 class Stop(click.ClickException):
@@ -41,7 +41,7 @@ class Root(click.Group):
             return super().invoke(ctx)
         except ConfigError as error:
             raise WrongSettings("\n".join(error.problems)) from error
-        except (NotFound, Unavailable) as error:
+        except (NotFound, Conflict, Unavailable) as error:
             raise Stop(str(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise

@@ -1,4 +1,5 @@
-"""The product's login table, read live. Implements `gateway.accounts.ports.Directory`, `gateway.queue.ports.SenderStatus`.
+"""The product's login table, read live. Implements `gateway.accounts.ports.Directory` and `AccountRows`, and
+`gateway.queue.ports.SenderStatus`.
 
 Theory of operation. A few threads, each with a connection, run queries; a query is for all the logins that wait when it
 starts. So a call never shares one that began before it (promise 1), at low load each goes out at once, and at high load
@@ -26,7 +27,8 @@ from gateway.store.engine import accounts_engine
 from gateway.store.failures import translated
 from gateway.store.login_table import as_text, can_be_login, foreign_table
 from gateway.store.lookup import NOBODY, Found, Lookup, only
-from gateway.store.standing import Standing
+from gateway.store.shared_read import SharedRead
+from gateway.store.standing import Standing, usual
 
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class SqlDirectory:
         self._threads = ThreadPool(THREADS, THREADS, "accounts")  # all from the start: later there may be none to have
         self._waiting: dict[Deferred[LoginRow | None], str] = {}  # to the login as typed, in the order of arrival
         self._running = 0
+        self._by_id: SharedRead[str, Found] = SharedRead(self._read_by_id)
 
     def start(self) -> None:
         self._threads.start()
@@ -92,6 +95,14 @@ class SqlDirectory:
             return frozenset()
         rows = await self._ask(lambda connection: connection.execute(query, {"account_id": account_id}).scalars().all())
         return frozenset(key for key in (_address_key(row, self.case_sensitive) for row in rows) if key)
+
+    async def by_id(self, account_id: str) -> LoginRow | None:
+        """See AccountRows."""
+        found = await self._patiently(self._by_id.ask(account_id))
+        try:
+            return usual(found)
+        except Unavailable as error:
+            raise Unavailable(f"login table: {error}") from None
 
     async def disabled(self, account_ids: Collection[str]) -> set[str]:
         """See SenderStatus."""
@@ -148,6 +159,12 @@ class SqlDirectory:
         except TimeoutError:
             self._metrics.accounts_errors_total.inc()
             raise Unavailable(f"login table: no answer in {PATIENCE:.0f} seconds") from None
+
+    def _read_by_id(self, ids: set[str]) -> Deferred[dict[str, Found]]:
+        def read(connection: Connection) -> dict[str, Found]:
+            return self._standing.rows(connection, sorted(ids))
+
+        return deferToThreadPool(self._reactor, self._threads, self._run, read)
 
     # In a thread of our own
 

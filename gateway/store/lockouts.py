@@ -9,7 +9,7 @@ no sheet ever holds more than its limit.
 from twisted.internet.defer import Deferred
 
 from gateway import maillog
-from gateway.accounts.lockout import DAY, Attempt, Charge, Scope, Sheet, account_id, charge_life, sheet_key
+from gateway.accounts.lockout import DAY, Attempt, Charge, Scope, Sheet, account_id, charge_life, credential_id, sheet_key
 from gateway.config import Lockout
 from gateway.metrics import Metrics
 from gateway.store import sheets
@@ -44,7 +44,7 @@ class SqlLockoutBook:
         for scope, seconds in await self._database.write(lambda connection: sheets.fail(connection, rules, charge)):
             self._metrics.lockouts_total.labels(scope.value).inc()
             key = sheet_key(scope, charge.attempt)
-            maillog.locked_out(scope.value, account_id(key.subject), key.network, seconds)
+            maillog.locked_out(scope.value, account_id(key.subject), key.network, seconds, credential_id(key.subject))
 
     async def refund(self, charge: Charge) -> None:
         if charge.id is not None:

@@ -33,6 +33,7 @@ from gateway import address
 from gateway.accounts.model import MAX_LOGIN, LoginRow
 from gateway.config import Accounts
 
+MAX_DAILY = 2**31 - 1  # recipients: what the store's columns hold
 _TRUE_WORDS = frozenset({"true", "t", "yes", "y", "on", "1", "active", "enabled"})
 
 
@@ -63,6 +64,7 @@ class LoginTable:
         named = self._named["id"]
         ids = bindparam("ids", expanding=True, type_=NullType())
         self.by_id = select(*(c.label(name) for name, c in chosen.items())).select_from(self.table).where(named.in_(ids))
+        self.whole_by_id = self._whole().where(named.in_(ids))
         self.any_id: Select[Any] = select(named).select_from(self.table).where(named.is_not(None)).limit(1)
         self.sample: Select[Any] = select(self._named["password"]).select_from(self.table).limit(bindparam("most"))
         self.newest: Select[Any] = self.sample.order_by(self._named["id"].desc())
@@ -89,13 +91,16 @@ class LoginTable:
             active=self._is_active(values),
             smtp_enabled="smtp_enabled" not in values or values["smtp_enabled"] is None or is_true(values["smtp_enabled"]),
             max_message_size=_positive(values.get("max_message_size")),
-            daily_recipients=_positive(values.get("daily_recipients")),
+            daily_recipients=daily(values.get("daily_recipients")),
         )
 
     def _query(self, folds: bool) -> Select[Any]:
         login, typed = self._comparison(folds)
         where = login.in_(bindparam("logins", expanding=True, type_=typed))
-        return select(*(c.label(name) for name, c in self._selected().items())).select_from(self.table).where(where)
+        return self._whole().where(where)
+
+    def _whole(self) -> Select[Any]:
+        return select(*(c.label(name) for name, c in self._selected().items())).select_from(self.table)
 
     def _comparison(self, folds: bool) -> tuple[ColumnElement[Any], Any]:
         """The left side of the comparison, in a form that an index can serve, and the type of the right one.
@@ -187,8 +192,19 @@ def as_text(value: object) -> str:
 
 
 def _positive(value: Any) -> int | None:
+    return _number(value) or None
+
+
+def daily(value: Any) -> int | None:
+    """A limit of recipients; 0 stands for none at all."""
+    number = _number(value)
+    return None if number is None else min(number, MAX_DAILY)
+
+
+def _number(value: Any) -> int | None:
+    """None for what is negative, and for what is no number."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if number > 0 else None
+    return number if number >= 0 else None

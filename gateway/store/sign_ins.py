@@ -1,8 +1,8 @@
 """The history of sign-ins: how often each account was tried, from where and with which result, day by day.
 
 Theory of operation. A write for each sign-in would cost more than the sign-in, so attempts are counted in memory and
-written down every few seconds, together; a crash loses those of the last seconds. Only accounts have a history, since
-anybody can make up logins; and a day of an account has a bounded number of lines, after which further networks share
+written down every few seconds, together; a crash loses those of the last seconds. Only accounts and credentials have a
+history, since anybody can make up logins; and a day of one has a bounded number of lines, after which further networks share
 those of network "".
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, select, text, tuple_, update
 from twisted.internet.defer import Deferred
 
-from gateway.accounts.lockout import DAY, account_id
+from gateway.accounts.lockout import DAY, account_id, credential_id
 from gateway.errors import Unavailable
 from gateway.store.clock import now
 from gateway.store.database import Database
@@ -68,7 +68,7 @@ _SWEEP = delete(sign_in).where(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What came from one network of an account, over the days kept. `first` and `last` in seconds ago."""
+    """What came from one network of an account or a credential, over the days kept. `first` and `last` in seconds ago."""
 
     network: str
     mechanism: str
@@ -98,7 +98,7 @@ class SqlSignInHistory:
 
     def note(self, subject: str, network: str, mechanism: str, result: str) -> None:
         """See the port."""
-        if account_id(subject):
+        if account_id(subject) or credential_id(subject) is not None:
             at = self._clock()
             self._count((subject, int(at // DAY), network, mechanism, result), _Counted(at, at, 1))
 
@@ -133,7 +133,7 @@ class SqlSignInHistory:
 
 
 def recent(connection: Connection, subject: str, limit: int) -> list[Line]:
-    """What is kept of an account, the latest first, at most `limit` lines."""
+    """What is kept of `subject`, the latest first, at most `limit` lines."""
     rows = connection.execute(_RECENT, {"subject": subject, "most": limit})
     return [Line(**row._mapping) for row in rows]
 

@@ -1,18 +1,11 @@
 """A disk that fails at any step of accepting: never a 250 for what is not there, and all is well when the disk is."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Install
-from tests.acceptance.faults import failing, threads
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.mail import message
-from tests.acceptance.smarthost import Smarthost
-from tests.acceptance.waiting import until
 from tests.acceptance.wire import Reply, Wire, signed_in
 
 FULL, BROKEN = "452 4.3.1", "451 4.3.0"

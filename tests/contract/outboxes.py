@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import pytest
 from sqlalchemy import Connection
 
+from gateway.queue.allowance import DAY, Terms
 from gateway.queue.model import (
     Added,
     BodyRef,
@@ -25,12 +26,13 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
-from gateway.queue.ports import Outbox
-from gateway.store import operator
+from gateway.queue.ports import Ledger, Outbox
+from gateway.store import operator, suspensions
 from gateway.store.database import Database
 from gateway.store.outbox import SqlOutbox
-from gateway.store.schema import message, recipient
-from tests.fakes import FakeOutbox
+from gateway.store.schema import message, recipient, resend, suspension, usage_day
+from gateway.store.usage import SqlLedger, usage_of
+from tests.fakes import FakeLedger, FakeOutbox
 from tests.pump import Pump
 from tests.queued import queued
 from tests.stores import KINDS, running, url_of
@@ -40,6 +42,7 @@ T = TypeVar("T")
 
 class Subject(Protocol):
     outbox: Outbox
+    ledger: Ledger
 
     def wait(self, awaitable: Awaitable[T]) -> T: ...
 
@@ -51,11 +54,18 @@ class Subject(Protocol):
 
     def release(self, recipient_id: int) -> None: ...
 
+    def lift(self, account: str) -> None: ...
+
+    def used(self, account: str) -> list[tuple[int, ...]]:
+        """Each day that was charged, the latest first: messages, recipients (to, cc, bcc), octets."""
+        ...
+
 
 class FakeSubject:
     def __init__(self) -> None:
         self.fake = FakeOutbox()
         self.outbox: Outbox = self.fake
+        self.ledger: Ledger = FakeLedger(self.fake.usage)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         return Pump().result(awaitable)
@@ -72,6 +82,13 @@ class FakeSubject:
     def release(self, recipient_id: int) -> None:
         self.fake.release_held(recipient_id)
 
+    def lift(self, account: str) -> None:
+        self.fake.usage.lift(account)
+
+    def used(self, account: str) -> list[tuple[int, ...]]:
+        rows = sorted((day, row) for (owner, day), row in self.fake.usage.days.items() if owner == account)
+        return [tuple(row[name] for name in ("messages", "to", "cc", "bcc", "bytes")) for _, row in reversed(rows)]
+
 
 class SqlSubject:
     def __init__(self, database: Database, pump: Pump) -> None:
@@ -79,18 +96,23 @@ class SqlSubject:
         outbox = SqlOutbox(database, "test")
         pump.result(outbox.register())
         self.outbox: Outbox = outbox
+        self.ledger: Ledger = SqlLedger(database, lambda: 0.0)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         return self.pump.result(awaitable)
 
     def pass_time(self, seconds: float) -> None:
-        """The store's clock is the database's: the rows are moved into the past instead."""
-        due = recipient.update().values(next_attempt=recipient.c.next_attempt - seconds)
-        accepted = message.update().values(accepted=message.c.accepted - seconds)
+        """The store's clock is the database's: the rows are moved into the past instead, and the days of an account by whole days."""
+        times = (recipient.c.next_attempt, message.c.accepted, resend.c.at, suspension.c.at)
+        days = int(seconds // DAY)
+        away = 1_000_000  # first, so that no row meets another one on its way
 
         def move(connection: Connection) -> None:
-            connection.execute(due)
-            connection.execute(accepted)
+            for time in times:
+                connection.execute(time.table.update().values({time: time - seconds}))
+            connection.execute(suspension.update().values(day=suspension.c.day - days))
+            connection.execute(usage_day.update().values(day=usage_day.c.day + away))
+            connection.execute(usage_day.update().values(day=usage_day.c.day - away - days))
 
         self.wait(self.database.write(move))
 
@@ -102,6 +124,13 @@ class SqlSubject:
 
     def release(self, recipient_id: int) -> None:
         self.wait(self.database.write(lambda connection: operator.release(connection, str(recipient_id))))
+
+    def lift(self, account: str) -> None:
+        self.wait(self.database.write(lambda connection: suspensions.lift(connection, account)))
+
+    def used(self, account: str) -> list[tuple[int, ...]]:
+        days = self.wait(self.database.read(lambda connection: usage_of(connection, account, 10)))
+        return [(d.messages, d.to_recipients, d.cc_recipients, d.bcc_recipients, d.bytes) for d in days]
 
 
 @contextmanager
@@ -135,8 +164,10 @@ def new(
     *recipients: NewRecipient,
     body: BodyRef = Inline(b"Hello\x00\r\n"),  # noqa: B008
     account: str = "7",
+    terms: Terms | None = None,
+    key: str = "",
 ) -> NewMessage:
-    return NewMessage(id_, account, ENVELOPE, HEADER, body, recipients or (TO, BLIND))
+    return NewMessage(id_, account, ENVELOPE, HEADER, body, recipients or (TO, BLIND), terms, key)
 
 
 def outcome(recipient: Recipient, result: Result, *, burns: bool = True) -> Outcome:

@@ -152,13 +152,14 @@ def test_optional_columns(database: Database, pump: Pump) -> None:
         " smtp BOOLEAN)"
     )
     database.run("INSERT INTO users VALUES (1, 'a', 'x', 5000000, 20, TRUE), (2, 'b', NULL, 0, -1, FALSE)")
-    database.run("INSERT INTO users VALUES (3, 'c', 'x', NULL, NULL, NULL)")
+    database.run("INSERT INTO users VALUES (3, 'c', 'x', NULL, NULL, NULL), (4, 'd', 'x', NULL, 0, NULL)")
     columns = {"active": "", "max_message_size": "size", "daily_recipients": "daily", "smtp_enabled": "smtp"}
     with reading(database, pump, columns=columns) as directory:
-        assert [pump.result(directory.find(login)) for login in "abc"] == [
+        assert [pump.result(directory.find(login)) for login in "abcd"] == [
             LoginRow("1", "a", "x", max_message_size=5_000_000, daily_recipients=20),
             LoginRow("2", "b", "", smtp_enabled=False),
             LoginRow("3", "c", "x"),
+            LoginRow("4", "d", "x", daily_recipients=0),
         ]
 
 

@@ -165,6 +165,21 @@ def test_released_ones_are_due_at_once_and_uncounted(subject: Subject) -> None:
     assert back.recipients == message.recipients
 
 
+def test_a_disowned_message_is_found_and_no_other_one(subject: Subject) -> None:
+    leased(subject, new("0000000000000001"))
+    leased(subject, new("0000000000000002"))
+    subject.wait(subject.outbox.disown("0000000000000002"))
+    subject.wait(subject.outbox.disown("0000000000000003"))  # was not committed
+    assert [message.id for message in take(subject)] == ["0000000000000002"]
+
+
+def test_disowning_makes_nothing_due_that_is_not(subject: Subject) -> None:
+    to, blind = leased(subject).recipients
+    record(subject, delivered(to), again(blind, 60.0))
+    subject.wait(subject.outbox.disown(new().id))
+    assert take(subject) == []
+
+
 def test_a_late_outcome_changes_nothing(subject: Subject) -> None:
     to, blind = leased(subject).recipients
     record(subject, again(to, 3600.0), delivered(blind))

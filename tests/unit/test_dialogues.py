@@ -11,6 +11,7 @@
     SIGN IN [login]     EHLO, STARTTLS, EHLO and AUTH with the password "secret"; demo@example.com when no login is given
     LISTEN kind         first: "starttls" (the default), "tls", "none", "none with AUTH" (allow_plaintext_auth)
     LIMIT name value    [limits] has this value from now on
+    SENDERS any         [senders] lets any address from now on
     WORLD words         something happens elsewhere: see WORLD below
     QUEUED count        so many messages are queued
     TO field=address    all recipients of the last message, in order, as "to=a@b bcc=c@d"
@@ -18,6 +19,8 @@
     HEADER text         a field of the last message is this, unfolded ("..." as above)
     NO HEADER text      no field is
     BODY octets         the last message's body is exactly this
+    CHARGED count       so many recipients are charged to demo@example.com today
+    COUNTED name [label=value] count   a metric's value
     SHELF count         so many large bodies are on disk, finished or not
 
 Every line of a reply must be expected before the next thing is sent: one reply to a command, in order.
@@ -60,6 +63,23 @@ WORLD: dict[str, Callable[[Gateway], None]] = {
     "the account is deleted": lambda world: world.table.rows.clear(),
     "the account is given away": lambda world: world.table.change("demo@example.com", id="99"),
     "the account may send 60 octets": lambda world: world.table.change("demo@example.com", max_message_size=60),
+    "the account may send to 2 a day": lambda world: world.table.change("demo@example.com", daily_recipients=2),
+    "the account may send to 0 a day": lambda world: world.table.change("demo@example.com", daily_recipients=0),
+    "the account has sent to 1 today": lambda world: world.use_up(1),
+    "the account has sent to 3 today": lambda world: world.use_up(3),
+    "the account has sent to 7 today": lambda world: world.use_up(7),
+    "the account has sent to 10 today": lambda world: world.use_up(10),
+    "the account has sent to 99 today": lambda world: world.use_up(99),
+    "the account is suspended": lambda world: world.suspend(),
+    "the suspension is lifted": lambda world: world.outbox.usage.lift("1"),
+    "the ledger is away": lambda world: setattr(world.ledger, "fail_with", Unavailable("connection refused")),
+    "a day passes": lambda world: world.pass_time(86400.0),
+    "ten minutes pass": lambda world: world.pass_time(601.0),
+    "brand.example is the account's": lambda world: world.own("brand.example", "1"),
+    "brand.example is another's": lambda world: world.own("brand.example", "2"),
+    "shop@brand.example is a credential": lambda world: world.sign_in.credentials.create("shop@brand.example", "stored:secret"),
+    "the credential is reset": lambda world: world.sign_in.credentials.reset("shop@brand.example", "stored:other"),
+    "the credential is deleted": lambda world: world.sign_in.credentials.delete("shop@brand.example"),
     "the alias is removed": lambda world: world.table.sender_aliases.clear(),
 }
 
@@ -141,6 +161,13 @@ class Dialogue:
                 WORLD[event](self.world)
             case ["QUEUED", count]:
                 assert len(self.world.queued) == int(count), f"{len(self.world.queued)} are queued"
+            case ["SENDERS", "any"]:
+                self.world.may_send_as_any()
+            case ["CHARGED", count]:
+                used = self.world.outbox.usage.standing("1").used
+                assert used == int(count), f"{used} are charged"
+            case ["COUNTED", metric]:
+                self._look_at_metric(*metric.split())
             case ["SHELF", count]:
                 files = [*self.world.bodies.files, *self.world.bodies.growing]
                 assert len(files) == int(count), f"there are {files}"
@@ -148,6 +175,11 @@ class Dialogue:
                 self._look_at_message(what, wanted)
             case _:
                 raise AssertionError("not a line of a dialogue")
+
+    def _look_at_metric(self, name: str, *rest: str) -> None:
+        *labels, count = rest
+        value = self.world.registry.get_sample_value(f"smtp_gateway_{name}", dict(label.split("=") for label in labels))
+        assert value == float(count), f"it is {value}"
 
     def _look_at_message(self, what: str, wanted: str) -> None:
         message = self.world.queued[-1]

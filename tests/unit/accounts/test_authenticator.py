@@ -48,6 +48,11 @@ class Table:
             raise Unavailable("connection refused")
         return self.rows.get(login.lower())
 
+    async def by_id(self, account_id: str) -> LoginRow | None:
+        if self.away:
+            raise Unavailable("connection refused")
+        return next((row for row in self.rows.values() if row.id == account_id), None)
+
     case_sensitive = False
 
     def key(self, login: str) -> str:

@@ -9,8 +9,9 @@ from twisted.python.failure import Failure
 
 from gateway.config import Listen
 from gateway.edge.server import SubmissionFactory, SubmissionProtocol
-from gateway.queue.model import NewMessage
+from gateway.queue.model import Added, NewMessage
 from tests.harness import Gateway, Security, Wire
+from tests.queued import taken
 
 HELLO = b"EHLO client.example\r\n"
 AUTH = b"AUTH PLAIN AGRlbW9AZXhhbXBsZS5jb20Ac2VjcmV0\r\n"
@@ -26,11 +27,12 @@ class SlowQueue:
         self.answers: list[Deferred[None]] = []
         self.accepted: list[NewMessage] = []
 
-    async def accept(self, message: NewMessage) -> None:
+    async def accept(self, message: NewMessage) -> Added:
         answer: Deferred[None] = Deferred()
         self.answers.append(answer)
         await answer
         self.accepted.append(message)
+        return taken(message)
 
 
 class NotedWire(Wire):

@@ -10,9 +10,10 @@ from gateway.accounts.model import LoginRow
 from gateway.edge import server
 from gateway.edge.limits import Door
 from gateway.errors import StorageFull, Unavailable
-from gateway.queue.model import NewMessage
+from gateway.queue.model import Added, NewMessage
 from tests.fakes import FakeBodies
 from tests.harness import DEMO, Gateway, LoginTable
+from tests.queued import taken
 from tests.sign_in import SignIn
 from tests.unit.edge.line import AUTH, ENVELOPE, HELLO, MESSAGE, WRONG_AUTH, Line, SlowQueue
 
@@ -57,10 +58,11 @@ class FailingQueue:
         self.error: Exception | None = error
         self.accepted: list[NewMessage] = []
 
-    async def accept(self, message: NewMessage) -> None:
+    async def accept(self, message: NewMessage) -> Added:
         if self.error is not None:
             raise self.error
         self.accepted.append(message)
+        return taken(message)
 
 
 class BodiesWithABug(FakeBodies):

@@ -18,7 +18,7 @@ from gateway.config import Accounts
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store.directory import PATIENCE, THREADS, SqlDirectory
-from gateway.store.login_table import LoginTable, as_id, can_be_login, is_true
+from gateway.store.login_table import LoginTable, as_id, can_be_login, daily, is_true
 from tests.logins import PLAIN, accounts, run_sql
 from tests.pump import Pump
 
@@ -261,8 +261,35 @@ def test_optional_columns(tmp_path: Path, pump: Pump, metrics: Metrics) -> None:
         LoginRow("u", "a", HASH, max_message_size=5_000_000, daily_recipients=20),
         LoginRow("u", "b", HASH, smtp_enabled=False),
         LoginRow("u", "c", HASH),
-        LoginRow("u", "d", HASH, smtp_enabled=False),
+        LoginRow("u", "d", HASH, smtp_enabled=False, daily_recipients=0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"),
+    [
+        (None, None),
+        (-1, None),
+        ("", None),
+        ("many", None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (Decimal("NaN"), None),
+        (0, 0),
+        ("0", 0),
+        (False, 0),
+        (1, 1),
+        (b"20", 20),
+        (" 20 ", 20),
+        (Decimal("20.9"), 20),
+        (2**31 - 1, 2**31 - 1),
+        (10**30, 2**31 - 1),
+        ("9" * 5000, None),
+    ],
+)
+def test_daily_recipients(value: object, limit: int | None) -> None:
+    """What cannot be read means the general limit, never none at all."""
+    assert daily(value) == limit
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,13 @@
 """What is SqlLockoutBook's own: shared reads, other processes, metrics, sweeping, indexes. The rest: tests/contract."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection, Engine, event, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 from twisted.internet.defer import CancelledError
 
 from gateway.accounts.lockout import DAY, Attempt, Charge, Scope
@@ -23,6 +22,7 @@ from gateway.store.schema import failure, known_network, lockout
 from gateway.store.shared_read import MAX_KEYS
 from gateway.store.sign_ins import SqlSignInHistory, recent
 from tests.pump import Pump
+from tests.statements import statements
 from tests.stores import KINDS, running, url_of
 
 RULES = Lockout(failures=2, account_failures=4, network_accounts=3)
@@ -57,21 +57,6 @@ def wrong(book: SqlLockoutBook, pump: Pump, *attempts: Attempt) -> None:
         charge = pump.result(book.charge(one))
         assert charge.admitted
         pump.result(book.fail(charge))
-
-
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """What goes to any database meanwhile, with the values."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool) -> None:
-        seen.append((statement, parameters[0] if many else parameters))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield seen
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 def test_those_who_wait_share_reads(database: Database, pump: Pump) -> None:
