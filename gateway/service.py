@@ -48,7 +48,7 @@ from gateway.store.outbox import SqlOutbox
 from gateway.store.store_clock import StoreClock
 from gateway.store.usage import SqlLedger
 from gateway.submission import Rules
-from gateway.upkeep import Upkeep, attempt
+from gateway.upkeep import Upkeep, attempt, in_steps
 from gateway.web.site import operators_site
 
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
@@ -286,12 +286,10 @@ class Gateway(Service):
         await self._clock.look(self._database)
 
     async def _sweep(self) -> None:
-        messages = 0
-        while step := await self._outbox.sweep(self._settings.relay.keep_finished, SWEEP_STEP):
-            messages += step
+        keep = self._settings.relay.keep_finished
+        messages = await in_steps(lambda: self._outbox.sweep(keep, SWEEP_STEP), self._reactor)
         await self._sign_in.sweep()
-        while await self._ledger.sweep(SWEEP_STEP):
-            pass
+        await in_steps(lambda: self._ledger.sweep(SWEEP_STEP), self._reactor)
         maillog.swept(messages, await self._spool.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
 
     async def _count_queue(self) -> None:

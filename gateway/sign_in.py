@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ from gateway.store.lockouts import SqlLockoutBook
 from gateway.store.secret import state_secret
 from gateway.store.sign_ins import SqlSignInHistory
 from gateway.store.store_clock import StoreClock
+from gateway.upkeep import in_steps
 
 HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
 SWEEP_STEP = 500  # rows in one transaction
@@ -95,10 +97,8 @@ class SignIn:
 
     async def sweep(self) -> None:
         """Forget what is too old to count, in small steps. Raises Unavailable."""
-        while await self.lockouts.sweep(SWEEP_STEP):
-            pass
-        while await self.history.sweep(SWEEP_STEP):
-            pass
+        for sweep in (self.lockouts.sweep, self.history.sweep):
+            await in_steps(partial(sweep, SWEEP_STEP), self._reactor)
 
     def _in_hash_thread(self, function: Any) -> Deferred[Any]:
         def gently() -> Any:

@@ -4,13 +4,12 @@ A lease is the number of a row in `process`, kept in the recipient's row. Each s
 its WHERE, so an outcome that comes after the lease is gone (deleted by an operator, taken by another) changes nothing.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Row,
-    Select,
     and_,
     bindparam,
     case,
@@ -18,7 +17,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    not_,
     or_,
     select,
     update,
@@ -42,10 +40,11 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
+from gateway.store import census, overdue
 from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.schema import attempt, due_rows, message, process, queued, recipient
+from gateway.store.schema import attempt, due_rows, held_back, message, process, queued, recipient
 
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
 _WAITING = (State.QUEUED, State.HELD)
@@ -55,18 +54,6 @@ _DUE = (
     .where(due_rows, recipient.c.next_attempt <= now())
     .order_by(recipient.c.next_attempt, recipient.c.id)
     .limit(bindparam("rows"))
-)
-_OVERDUE = (
-    _DUE.with_only_columns(recipient.c.message_id)
-    .order_by(None)
-    .join(message, message.c.id == recipient.c.message_id)
-    .where(
-        or_(
-            message.c.accepted <= now() - bindparam("give_up"),
-            and_(not_(recipient.c.delay_warned), message.c.accepted <= now() - bindparam("warn_after")),
-        )
-    )
-    .order_by(message.c.accepted)
 )
 _LEASE = (
     update(recipient)
@@ -113,38 +100,28 @@ _DISOWN = (
 _STILL_OURS = select(recipient.c.id).where(
     recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"), queued
 )
+_ITS_ACCOUNT = select(message.c.account_id).where(message.c.id == recipient.c.message_id).scalar_subquery()
 _HOLD_BACK = (
     update(recipient)
     .where(_OURS)
-    .values(process=None, state=State.HELD.value, hold=case((_HELD, recipient.c.hold), else_=Hold.ACCOUNT.value))
+    .values(
+        process=None,
+        state=State.HELD.value,
+        hold=case((_HELD, recipient.c.hold), else_=Hold.ACCOUNT.value),
+        held_account=_ITS_ACCOUNT,
+    )
 )
-_HELD_BACK = and_(recipient.c.finished.is_(None), _HELD, recipient.c.hold == Hold.ACCOUNT.value)
-_HELD_ACCOUNTS = select(message.c.account_id).distinct().join_from(recipient, message).where(_HELD_BACK)
+_HELD_ACCOUNTS = select(recipient.c.held_account).distinct().where(held_back)
 _LET_GO = (
     update(recipient)
     .where(
         recipient.c.id.in_(
-            select(recipient.c.id)
-            .join(message)
-            .where(_HELD_BACK, message.c.account_id == bindparam("account"))
-            .limit(bindparam("most"))
+            select(recipient.c.id).where(held_back, recipient.c.held_account == bindparam("account")).limit(bindparam("most"))
         )
     )
     .values(state=State.QUEUED.value, hold=Hold.NONE.value, next_attempt=now())
 )
 _NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
-_FREE = recipient.c.process.is_(None)
-_COUNTS = (
-    select(
-        func.count().filter(queued, _FREE, recipient.c.attempts == 0).label("queued"),
-        func.count().filter(queued, _FREE, recipient.c.attempts > 0).label("deferred"),
-        func.count().filter(queued, recipient.c.process.is_not(None)).label("active"),
-        func.count().filter(_HELD).label("held"),
-        func.coalesce(now() - func.min(message.c.accepted).filter(queued), 0.0).label("oldest"),
-    )
-    .select_from(recipient.join(message))
-    .where(recipient.c.finished.is_(None))
-)
 _DONE_WITH = select(message.c.id, message.c.body_file, message.c.body_size).where(
     message.c.id.in_(bindparam("messages", expanding=True)),
     message.c.finished.is_(None),
@@ -189,7 +166,7 @@ class SqlOutbox:
         others = connection.execute(select(process.c.id, process.c.name).where(process.c.name != self._name))
         living = [other.id for other in others if self._lives(other.name)]
         of_the_dead = and_(recipient.c.process.is_not(None), recipient.c.process.not_in(living))
-        connection.execute(update(recipient).where(recipient.c.finished.is_(None), of_the_dead).values(process=None))
+        connection.execute(update(recipient).where(of_the_dead).values(process=None))
         connection.execute(delete(process).where(process.c.id.not_in(living)))
         new = insert(process).values(name=self._name, started=now()).returning(process.c.id)
         return int(connection.execute(new).scalar_one())
@@ -205,12 +182,13 @@ class SqlOutbox:
         return self._database.write(free)
 
     def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
-        return self._database.write(lambda connection: _lease(connection, _chosen(connection, _DUE, {}, limit), self._process))
+        return self._database.write(lambda connection: _lease(connection, _chosen(connection, limit), self._process))
 
     async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
-        """See the port. It reads the whole queue, so it looks in a reader's thread and only leases in the writer's."""
+        """See the port. It may look at many, so it looks in a reader's thread and only leases in the writer's."""
         ages = {"warn_after": warn_after, "give_up": give_up}
-        found = await self._database.read(lambda connection: _chosen(connection, _OVERDUE, ages, limit))
+        rows = limit * _ROWS_A_MESSAGE
+        found = (await self._database.read(lambda connection: overdue.overdue(connection, rows, **ages)))[:limit]
         return await self._database.write(lambda connection: _lease(connection, found, self._process)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
@@ -248,7 +226,7 @@ class SqlOutbox:
         return self._database.read(lambda connection: connection.execute(_NEXT_DUE).scalar())
 
     def counts(self) -> Deferred[QueueCounts]:
-        return self._database.read(lambda connection: QueueCounts(*connection.execute(_COUNTS).one()))
+        return self._database.read(census.counts)
 
     def sweep(self, keep: float, limit: int) -> Deferred[int]:
         """Delete at most `limit` messages that nobody has waited for since `keep` seconds; how many there were.
@@ -262,9 +240,9 @@ class SqlOutbox:
         return self._database.read(lambda connection: set(connection.execute(_LIVE, {"names": list(names)}).scalars()))
 
 
-def _chosen(connection: Connection, rows: Select[Any], ages: Mapping[str, float], limit: int) -> list[str]:
-    """The messages of the chosen recipients, in their order, at most `limit`."""
-    ids = connection.execute(rows, {"rows": limit * _ROWS_A_MESSAGE, **ages}).scalars()
+def _chosen(connection: Connection, limit: int) -> list[str]:
+    """The messages of recipients that are due, in their order, at most `limit`."""
+    ids = connection.execute(_DUE, {"rows": limit * _ROWS_A_MESSAGE}).scalars()
     return list(dict.fromkeys(ids))[:limit]
 
 

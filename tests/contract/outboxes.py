@@ -102,7 +102,7 @@ class SqlSubject:
         return self.pump.result(awaitable)
 
     def pass_time(self, seconds: float) -> None:
-        """The store's clock is the database's: the rows are moved into the past instead, and the days of an account by whole days."""
+        """The store's clock is the database's: the rows are moved into the past instead, and days by whole days."""
         times = (recipient.c.next_attempt, message.c.accepted, resend.c.at, suspension.c.at)
         days = int(seconds // DAY)
         away = 1_000_000  # first, so that no row meets another one on its way

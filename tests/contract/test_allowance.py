@@ -13,10 +13,10 @@ from gateway.queue.allowance import DAY, Denied, OnLimit, Standing, Terms
 from gateway.queue.model import Added, Duplicate, Field, NewMessage, NewRecipient, Queued
 from tests.contract.outboxes import SUBJECTS, FakeSubject, Subject, add, counts, new, sql_subject, subject_of
 from tests.pump import deferred
+from tests.stores import store_url
 
 DEFER, REJECT, SUSPEND = OnLimit.DEFER, OnLimit.REJECT, OnLimit.SUSPEND
 UNLIMITED = Terms(0, DEFER)
-from tests.stores import store_url
 
 
 @pytest.fixture(params=SUBJECTS)
