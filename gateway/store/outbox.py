@@ -55,9 +55,10 @@ _DUE = (
     .order_by(recipient.c.next_attempt, recipient.c.id)
     .limit(bindparam("rows"))
 )
+# The difference, and not next_attempt itself: these few messages must not be looked for among all that is due
 _LEASE = (
     update(recipient)
-    .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)), due_rows, recipient.c.next_attempt <= now())
+    .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)), due_rows, recipient.c.next_attempt - now() <= 0)
     .values(process=bindparam("us"))
     .returning(recipient)
 )

@@ -98,7 +98,8 @@ queued = recipient.c.state == literal_column("'queued'")
 due_rows = and_(queued, recipient.c.process.is_(None))
 held_back = and_(recipient.c.state == literal_column("'held'"), recipient.c.hold == literal_column("'account'"))
 Index("recipient_message", recipient.c.message_id)
-Index("recipient_due", recipient.c.next_attempt, sqlite_where=due_rows, postgresql_where=due_rows)
+# With the id, so that what is due is read in its order even when a million is: a sort would read all of it first
+Index("recipient_due", recipient.c.next_attempt, recipient.c.id, sqlite_where=due_rows, postgresql_where=due_rows)
 Index(  # those that wait, in the order in which they came: see gateway.store.census
     "recipient_waiting",
     recipient.c.state,

@@ -14,6 +14,9 @@ def upgrade() -> None:
     columns = ["state", "delay_warned", "id", "attempts"]
     op.create_index("recipient_waiting", "recipient", columns, sqlite_where=unfinished, postgresql_where=unfinished)
     op.drop_index("recipient_unfinished", "recipient")
+    op.drop_index("recipient_due", "recipient")
+    due = sa.text("state = 'queued' AND process IS NULL")
+    op.create_index("recipient_due", "recipient", ["next_attempt", "id"], sqlite_where=due, postgresql_where=due)
     op.add_column("recipient", sa.Column("held_account", sa.Text))
     op.execute(
         "UPDATE recipient SET held_account = (SELECT account_id FROM message WHERE message.id = recipient.message_id)"
