@@ -20,11 +20,13 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from gateway import __version__, config, logs, maillog
 from gateway.card import card
 from gateway.config import Config, NextHop
+from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
 from gateway.edge.server import Edge
@@ -49,7 +51,7 @@ from gateway.store.sharing import bodies_in, is_shared, outbox_in
 from gateway.store.store_clock import StoreClock
 from gateway.store.usage import SqlLedger
 from gateway.submission import Rules
-from gateway.upkeep import Upkeep, attempt
+from gateway.upkeep import Upkeep, attempt, in_steps
 from gateway.web.site import operators_site
 
 CERTIFICATES_EVERY = 20.0  # seconds between two looks at the certificate files
@@ -115,7 +117,8 @@ class Gateway(Service):
         except Unavailable as away:
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self._metrics = Metrics(CollectorRegistry())
-        self._disk = ThreadPool(1, DISK_THREADS, "disk")
+        self._disk = ThreadPool(DISK_THREADS, DISK_THREADS, "disk")  # all from the start: later there may be none to have
+        self._descriptors = raise_limit()
         self._ports: list[Port] = []
         self._upkeep = Upkeep(reactor)
         self._listening = self._leaving = False
@@ -130,7 +133,7 @@ class Gateway(Service):
         settings, metrics, reactor = self._settings, self._metrics, self._reactor
         store_url, state_dir = settings.store.url.get_secret_value(), settings.server.state_dir
         self._outbox = outbox_in(self._database, store_url, state_dir, secrets.token_bytes)
-        self._bodies = bodies_in(self._database, store_url, state_dir, self._on_disk)
+        self._bodies = bodies_in(self._database, store_url, state_dir, self._in_spool)
         reporter = Reporter(settings.server.hostname, self._bodies, self._new_id, self._clock.now)
         self._relay = self._next_hops(settings)
         self._senders = Senders(self._outbox, self._sign_in.directory, reactor)
@@ -156,7 +159,7 @@ class Gateway(Service):
             self._clock.now,
             self._new_id,
         )
-        door = Door(settings.limits.connections, settings.limits.connections_per_network)
+        door = Door(places(settings.limits.connections, self._descriptors), settings.limits.connections_per_network)
         self._edge = Edge(rules, door, self._tls, settings.lockout, metrics, self._reactor)
         self._site = operators_site(
             metrics,
@@ -194,6 +197,13 @@ class Gateway(Service):
 
     def _on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._disk, function, *arguments)
+
+    def _in_spool(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return self._on_disk(function, *arguments).addErrback(self._count_failure)
+
+    def _count_failure(self, failure: Failure) -> Failure:
+        self._metrics.store_errors_total.inc()
+        return failure
 
     def _new_id(self) -> str:
         return queue_id(self._clock.now(), secrets.token_bytes(4))
@@ -260,6 +270,10 @@ class Gateway(Service):
     def _say_started(self) -> None:
         for what in self._settings.warnings:
             maillog.settings_warning(what)
+        wanted, there_are = self._settings.limits.connections, self._edge.door.total
+        if there_are < wanted:
+            files = f"the system allows {self._descriptors} open files (ulimit -n, LimitNOFILE)"
+            maillog.settings_warning(f"limits.connections: {wanted}, but only {there_are} sessions fit: {files}")
         if self._tls.is_self_signed:
             maillog.self_signed(str(self._settings.server.state_dir / "self-signed.pem"))
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]
@@ -289,12 +303,10 @@ class Gateway(Service):
         await self._clock.look(self._database)
 
     async def _sweep(self) -> None:
-        messages = 0
-        while step := await self._outbox.sweep(self._settings.relay.keep_finished, SWEEP_STEP):
-            messages += step
+        keep = self._settings.relay.keep_finished
+        messages = await in_steps(lambda: self._outbox.sweep(keep, SWEEP_STEP), self._reactor)
         await self._sign_in.sweep()
-        while await self._ledger.sweep(SWEEP_STEP):
-            pass
+        await in_steps(lambda: self._ledger.sweep(SWEEP_STEP), self._reactor)
         maillog.swept(messages, await self._bodies.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
 
     async def _count_queue(self) -> None:
@@ -334,7 +346,8 @@ class Gateway(Service):
     def _reload_edge(self, new: Config) -> None:
         edge = self._edge
         edge.rules.limits, edge.rules.senders, edge.rules.hide_client = new.limits, new.senders, new.server.hide_client
-        edge.door.total, edge.door.per_network = new.limits.connections, new.limits.connections_per_network
+        edge.door.total = places(new.limits.connections, self._descriptors)
+        edge.door.per_network = new.limits.connections_per_network
         edge.lockout = new.lockout
         self._sign_in.reload(new)
 

@@ -3,6 +3,7 @@
 import os
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ from gateway.store.lockouts import SqlLockoutBook
 from gateway.store.secret import state_secret
 from gateway.store.sign_ins import SqlSignInHistory
 from gateway.store.store_clock import StoreClock
+from gateway.upkeep import in_steps
 
 HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
 SWEEP_STEP = 500  # rows in one transaction
@@ -36,7 +38,7 @@ class SignIn:
     def __init__(self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics) -> None:
         self._reactor = reactor
         cores = os.cpu_count() or 1
-        self._hashing = ThreadPool(0, cores, "hashing")
+        self._hashing = ThreadPool(cores, cores, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
         )
@@ -98,10 +100,8 @@ class SignIn:
 
     async def sweep(self) -> None:
         """Forget what is too old to count, in small steps. Raises Unavailable."""
-        while await self.lockouts.sweep(SWEEP_STEP):
-            pass
-        while await self.history.sweep(SWEEP_STEP):
-            pass
+        for sweep in (self.lockouts.sweep, self.history.sweep):
+            await in_steps(partial(sweep, SWEEP_STEP), self._reactor)
 
     def _in_hash_thread(self, function: Any) -> Deferred[Any]:
         def gently() -> Any:

@@ -101,7 +101,11 @@ class FakeOutbox:
         self._check()
         due = [row for row in self._free() if row.due <= self.now]
         ages = {row.recipient.id: self.now - self.accepted[row.message_id] for row in due}
-        late = [row for row in due if ages[row.recipient.id] >= (give_up if row.recipient.delay_warned else warn_after)]
+        late = [
+            row
+            for row in due
+            if ages[row.recipient.id] >= (give_up if row.recipient.delay_warned else min(warn_after, give_up))
+        ]
         return self._lease([row for row in due if row.message_id in {other.message_id for other in late}], limit)
 
     def _lease(self, due: list[FakeRow], limit: int) -> list[QueuedMessage]:

@@ -21,6 +21,7 @@ from gateway.store.operator import ListedRecipient, ShownMessage
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ALL = 1_000_000
+_STEP = 2000  # recipients in one transaction
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
@@ -100,12 +101,23 @@ def retry(settings: Settings, ids: tuple[str, ...], everything: bool, domain: st
     """
     if bool(ids) == everything or (domain and not everything):
         raise click.UsageError("Give the ids of messages, or --all.")
-    with _all_or_none(settings, ids, "will be tried") as connection:
-        if everything:
-            waiting = operator.list_recipients(connection, state=State.QUEUED, domain=domain, limit=_ALL)
-            ids = tuple(str(each.id) for each in waiting if not each.leased)
-        tried = sum(operator.retry(connection, each) for each in ids)
+    if everything:
+        tried = _retry_all(settings, domain)
+    else:
+        with _all_or_none(settings, ids, "will be tried") as connection:
+            tried = sum(operator.retry(connection, each) for each in ids)
     click.echo(f"{counted(tried, 'recipient')} will be tried now.")
+
+
+def _retry_all(settings: Settings, domain: str) -> int:
+    """In steps, each a transaction of its own: a gateway that accepts mail meanwhile must not wait for a million rows."""
+    count = last = 0
+    while True:
+        with opened(settings.store_url, write=True) as connection:
+            tried = operator.retry_all(connection, domain=domain, after=last, limit=_STEP)
+        if not tried:
+            return count
+        count, last = count + len(tried), tried[-1]
 
 
 @queue.command()

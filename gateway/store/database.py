@@ -60,7 +60,7 @@ class Database:
         self._write_engine = store_engine(url, write=True)
         self._read_engine = store_engine(url, write=False)
         self._writer = ThreadPool(1, 1, "store-writer")
-        self._readers = ThreadPool(1, READERS, "store-reader")
+        self._readers = ThreadPool(READERS, READERS, "store-reader")  # all from the start: later there may be none to have
         self._waiting: deque[_Item] = deque()
         self._connection: Connection | None = None  # the writer thread's own
         self._writing = False

@@ -197,6 +197,12 @@ def test_retry_all_leaves_held_and_leased_ones(filled: Run) -> None:
     assert listed(filled, "--state", "held") == ["four"]
 
 
+def test_retry_all_goes_on_after_its_first_step(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.queue._STEP", 2)
+    put(folder, A, 60, *({"address": f"{n}@example.net"} for n in range(5)))
+    assert run("queue", "retry", "--all").stdout == "5 recipients will be tried now.\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--all", A), ("--domain", "example.org", A)])
 def test_retry_wants_ids_or_all(filled: Run, arguments: tuple[str, ...]) -> None:
     assert filled("queue", "retry", *arguments).exit_code == 2
