@@ -2,7 +2,8 @@
 
 An `Address` keeps the text it was written in, so it prints back to the same address; `key` is what two
 spellings of one address have in common. Anything that two programs could read in two ways is refused:
-comments, encoded words, control and invisible characters, domains that IDNA2008 does not know.
+comments, encoded words, control and invisible characters, text that is not in Unicode normal form C, domains that
+IDNA2008 does not know, whether written in letters or as A-labels ("xn--...").
 """
 
 import ipaddress
@@ -29,6 +30,9 @@ _PLAIN = re.compile(
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_A_LABEL_PREFIX = "xn--"
+# What some letters are for those who fold compatibility forms (NFKC): U+FF20 is "@" to them
+_SPECIALS = frozenset('()<>[]:;@\\,." ')
 # Invisible, unassigned or private characters make two addresses look like one.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"})
 
@@ -63,7 +67,7 @@ class Address:
     def key(self) -> str:
         """What all spellings of this address share, the case of the local part's ASCII letters set aside.
 
-        No more is folded: "straße" and "strasse", or "K" and the Kelvin sign, may be two people.
+        No more is folded: "straße" and "strasse", or "s" and the long s, may be two people.
         """
         return ascii_lower(self.exact_key)
 
@@ -96,7 +100,7 @@ def parse(text: str) -> Address:
         raise AddressError("not of the form local@domain")
     if len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL:
         raise AddressError(f"local part longer than {MAX_LOCAL} octets")
-    if _PLAIN.fullmatch(text) is None:
+    if _PLAIN.fullmatch(text) is None or _A_LABEL_PREFIX in domain.lower():
         _check_local(local)
         _check_domain(domain)
     return Address(local, domain)
@@ -107,8 +111,15 @@ def _check_local(local: str) -> None:
         raise AddressError("bad local part")
     if "=?" in local:  # RFC 2047 text in a local part is decoded by some programs and not by others
         raise AddressError("encoded word in the local part")
-    if not local.isascii() and any(unicodedata.category(c) in _REFUSED_CATEGORIES for c in local if c > "\x7f"):
+    if local.isascii():
+        return
+    if not unicodedata.is_normalized("NFC", f"<{local}"):  # a first combining mark would swallow the bracket
+        raise AddressError("local part is not in Unicode normal form C")
+    foreign = "".join(c for c in local if not c.isascii())
+    if not _REFUSED_CATEGORIES.isdisjoint(map(unicodedata.category, foreign)):
         raise AddressError("invisible or unassigned character in the local part")
+    if not _SPECIALS.isdisjoint(unicodedata.normalize("NFKC", foreign)):
+        raise AddressError("character in the local part that some take for a special one")
 
 
 def _check_domain(domain: str) -> None:
@@ -116,10 +127,6 @@ def _check_domain(domain: str) -> None:
         _check_literal(domain)
         return
     labels = domain.split(".")
-    if domain.isascii():
-        if not all(_LABEL.fullmatch(label) for label in labels):
-            raise AddressError("bad domain")
-        return
     if len(".".join(_a_label(label) for label in labels)) > MAX_DOMAIN:
         raise AddressError(f"domain longer than {MAX_DOMAIN} octets")
 
@@ -130,12 +137,27 @@ def _a_label(label: str) -> str:
     if label.isascii():
         if not _LABEL.fullmatch(label):
             raise AddressError("bad domain")
-        return label.lower()
-    if unicodedata.normalize("NFC", label) != label:
+        lowered = label.lower()
+        if lowered.startswith(_A_LABEL_PREFIX):
+            _check_a_label(lowered)
+        return lowered
+    if not unicodedata.is_normalized("NFC", label):
         raise AddressError("domain is not in Unicode normal form C")
+    lowered = label.lower()
+    # Programs differ in the small letter for a capital sharp s, and for a sigma at the end of a word.
+    if lowered != "".join(c if c == c.lower() else c.casefold() for c in label):
+        raise AddressError("capital letter in the domain that has two small ones")
     try:
-        return idna.alabel(label.lower()).decode("ascii")
-    except idna.IDNAError:
+        return idna.alabel(lowered).decode("ascii")
+    except UnicodeError:  # idna.IDNAError is one
+        raise AddressError("domain is not valid in IDNA2008") from None
+
+
+def _check_a_label(label: str) -> None:
+    """RFC 5891 section 5.4: what is no A-label, or one of something forbidden, has no meaning that all readers share."""
+    try:
+        idna.ulabel(label)
+    except UnicodeError:
         raise AddressError("domain is not valid in IDNA2008") from None
 
 

@@ -72,8 +72,16 @@ def senders_unknown(reason: str) -> None:
 
 
 def outcomes_too_late(recipients: int) -> None:
-    """Outcomes came for recipients whose lease was gone (an operator deleted them): they were not written down."""
+    """Outcomes came for recipients whose lease was gone (deleted, or taken over by another): they were not written down."""
     log.warning("outcomes of deliveries came too late and were dropped", recipients=recipients)
+
+
+def taken_for_dead() -> None:
+    log.warning("this gateway stood still for so long that others took it for dead; its deliveries are theirs now")
+
+
+def taken_over(gateways: int, recipients: int) -> None:
+    log.warning("mail of gateways that died was taken over", gateways=gateways, recipients=recipients)
 
 
 def two_accounts(account_ids: Sequence[str]) -> None:

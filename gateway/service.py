@@ -37,16 +37,16 @@ from gateway.queue.reports import Reporter
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
 from gateway.queue.senders import Senders
-from gateway.queue.spool import Spool
 from gateway.relay.hop import Hop
 from gateway.relay.maildir import MaildirHop
 from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import SmtpHop
 from gateway.sign_in import SignIn
 from gateway.store.database import Database
-from gateway.store.lockfile import hold, is_held
+from gateway.store.lockfile import hold
 from gateway.store.migrate import check_schema
-from gateway.store.outbox import SqlOutbox
+from gateway.store.processes import BEAT_EVERY
+from gateway.store.sharing import bodies_in, is_shared, outbox_in
 from gateway.store.store_clock import StoreClock
 from gateway.store.usage import SqlLedger
 from gateway.submission import Rules
@@ -130,14 +130,14 @@ class Gateway(Service):
 
     def _wire_queue(self) -> None:
         settings, metrics, reactor = self._settings, self._metrics, self._reactor
-        self._outbox = SqlOutbox(self._database, str(settings.server.state_dir), lambda state_dir: is_held(Path(state_dir)))
-        self._spool = Spool(settings.server.state_dir / "spool", self._in_spool)
-        self._spool.prepare()
-        reporter = Reporter(settings.server.hostname, self._spool, self._new_id, self._clock.now)
+        store_url, state_dir = settings.store.url.get_secret_value(), settings.server.state_dir
+        self._outbox = outbox_in(self._database, store_url, state_dir, secrets.token_bytes)
+        self._bodies = bodies_in(self._database, store_url, state_dir, self._in_spool)
+        reporter = Reporter(settings.server.hostname, self._bodies, self._new_id, self._clock.now)
         self._relay = self._next_hops(settings)
         self._senders = Senders(self._outbox, self._sign_in.directory, reactor)
         self._runner = Runner(
-            self._outbox, self._spool, self._relay, self._senders, reporter, _schedule(settings), reactor, metrics
+            self._outbox, self._bodies, self._relay, self._senders, reporter, _schedule(settings), reactor, metrics
         )
 
     def _wire_edge(self) -> None:
@@ -152,7 +152,7 @@ class Gateway(Service):
             self._sign_in.authenticator,
             self._sign_in.domains,
             self._ledger,
-            self._spool,
+            self._bodies,
             self._runner,
             metrics,
             self._clock.now,
@@ -181,7 +181,7 @@ class Gateway(Service):
                 self._on_disk,
                 hostname,
                 label=hop.label,
-                bodies=self._spool,
+                bodies=self._bodies,
                 clock=self._reactor,
                 metrics=self._metrics,
             )
@@ -189,7 +189,7 @@ class Gateway(Service):
             hop,
             hostname=hostname,
             connections=settings.relay.connections,
-            bodies=self._spool,
+            bodies=self._bodies,
             reactor=self._reactor,
             metrics=self._metrics,
         )
@@ -258,6 +258,8 @@ class Gateway(Service):
         self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
         self._upkeep.every(CLOCK_EVERY, "reading the store's clock", self._look_at_clock)
         self._upkeep.every(HELD_EVERY, "looking at held mail", self._senders.let_go)
+        if is_shared(self._settings.store.url.get_secret_value()):
+            self._upkeep.every(BEAT_EVERY, "telling the others that this gateway lives", self._outbox.processes.beat)
         self._upkeep.every(SWEEP_EVERY, "sweeping", self._sweep)
         self._upkeep.every(NOTES_EVERY, SIGN_INS, self._sign_in.flush)
         self._upkeep.every(NOTES_EVERY, REFUSALS, self._ledger.flush)
@@ -304,7 +306,7 @@ class Gateway(Service):
         messages = await in_steps(lambda: self._outbox.sweep(keep, SWEEP_STEP), self._reactor)
         await self._sign_in.sweep()
         await in_steps(lambda: self._ledger.sweep(SWEEP_STEP), self._reactor)
-        maillog.swept(messages, await self._spool.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
+        maillog.swept(messages, await self._bodies.sweep_orphans(self._outbox.live_bodies, ORPHAN_AGE))
 
     async def _count_queue(self) -> None:
         now = self._reactor.seconds()

@@ -85,9 +85,12 @@ class SignIn:
         self.lockouts.rules = new.lockout
 
     async def learn_hashes(self) -> None:
-        """See which kinds of hash there are in the table, and how long they take. Raises Unavailable."""
+        """See which kinds of hash there are in the table, and how long they take. Raises Unavailable.
+
+        The kind of chosen passwords of SMTP users among them, or the first guess at one would take longer than at nobody's.
+        """
         await self.directory.reachable()  # the whole look-up: a column that is not there is said at the start
-        self._verifier.learn(await self.directory.sample(HASH_SAMPLE))
+        self._verifier.learn([*await self.directory.sample(HASH_SAMPLE), *await self.credentials.sample()])
         await self._verifier.time_kinds()
 
     async def flush(self) -> None:

@@ -183,9 +183,20 @@ class Submission:
         key = f"{unquoted(event.recipient.local)}@{event.recipient.domain_key}"
         if key not in recipients:  # a repeated one is accepted, and delivered once
             policy.check_recipients(len(recipients) + 1, self._rules.limits.recipients)
-            await self._quota.admit(self._signed_in(), self._rules.limits, len(recipients) + 1)
+            await self._admit(event, len(recipients) + 1)
             recipients[key] = event
         return reply.RECIPIENT_OK
+
+    async def _admit(self, event: events.RcptTo, recipients: int) -> None:
+        """Whether the day has room for one more. Raises Refused, Unavailable."""
+        sender = self._open().mail.sender
+        await self._quota.admit(
+            self._signed_in(),
+            self._rules.limits,
+            recipients,
+            sender=str(sender) if sender else "",
+            recipient=str(event.recipient),
+        )
 
     # Message
 
@@ -225,7 +236,7 @@ class Submission:
             self._rules.metrics.messages_total.labels("duplicate").inc()
             maillog.sent_again(added.first, message.account_id)
             return reply.accepted(added.first)
-        self._count(message, transaction.mail)
+        self._count(message, unannounced=event.eight_bit and not transaction.mail.eight_bit)
         self._quota.charged(self._account, self._rules.limits, added, len(message.recipients))
         return reply.accepted(draft.queue_id)
 
@@ -273,7 +284,8 @@ class Submission:
             for event, place in zip(asked, places, strict=True)
         )
         sender = str(mail.sender) if mail.sender else ""
-        envelope = Envelope(sender, mail.eight_bit or end.eight_bit, mail.smtputf8, mail.ret, mail.envid)
+        eight_bit = mail.eight_bit or end.eight_bit or not header.isascii()  # a From field may have been added
+        envelope = Envelope(sender, eight_bit, mail.smtputf8, mail.ret, mail.envid)
         terms = terms_of(account, self._rules.limits)
         # Two messages without a Message-ID may be alike and both be meant: a script's alert, twice
         key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"Message-ID") else ""
@@ -285,9 +297,9 @@ class Submission:
         client = None if self._rules.hide_client else self._peer.address
         return prepare.Trace(self._rules.hostname, queue_id, self._helo, client, protocol, tls)
 
-    def _count(self, message: NewMessage, mail: events.MailFrom) -> None:
+    def _count(self, message: NewMessage, *, unannounced: bool) -> None:
         metrics = self._rules.metrics
-        if message.envelope.eight_bit and not mail.eight_bit:
+        if unannounced:  # 8-bit octets, which clients send without having said so
             metrics.eight_bit_unannounced_total.inc()
         metrics.messages_total.labels("accepted").inc()
         metrics.message_bytes.observe(message.size)

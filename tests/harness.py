@@ -40,6 +40,8 @@ DEMO = LoginRow("1", "demo@example.com", "stored:secret")
 SMALL = LoginRow("2", "small@example.com", "stored:secret", max_message_size=200)
 DISABLED = LoginRow("3", "disabled@example.com", "stored:secret", active=False)
 WEB_ONLY = LoginRow("4", "webonly@example.com", "stored:secret", smtp_enabled=False)
+CLERK = LoginRow("5", "clerk", "stored:secret")  # a login that is no address
+JOERG = LoginRow("6", "jörg@example.com", "stored:secret")
 
 
 class LoginTable:
@@ -109,10 +111,10 @@ class Gateway:
         self.clock = Clock()
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
-        self.table = LoginTable(DEMO, SMALL, DISABLED, WEB_ONLY)
+        self.table = LoginTable(DEMO, SMALL, DISABLED, WEB_ONLY, CLERK, JOERG)
         self.hasher = PlainHasher()
         self.outbox = FakeOutbox()
-        self.ledger = FakeLedger(self.outbox.usage)
+        self.ledger = FakeLedger(self.outbox.usage, self.outbox.sent_lately)
         self.bodies = FakeBodies()
         self.sign_in = SignIn(self.table, self.hasher, self.metrics, self.clock, delay=delay, ceiling=CEILING)
         self._ids = 0

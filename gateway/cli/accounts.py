@@ -19,7 +19,11 @@ password_stdin = click.option("--password-stdin", is_flag=True, help="Read the p
 def asked_password(*, from_stdin: bool, twice: bool) -> str:
     """The password, from standard input or typed unseen. Raises UsageError."""
     if from_stdin:
-        line = sys.stdin.readline()
+        try:
+            line = sys.stdin.readline()
+            line.encode("utf-8")  # where the locale takes any octets, they fail here
+        except UnicodeError:
+            raise click.UsageError("The password on standard input is not UTF-8 text.") from None
         if not line:
             raise click.UsageError("There is no password on standard input.")
         return line.rstrip("\r\n")
@@ -58,6 +62,7 @@ def list_accounts(settings: Settings, as_json: bool) -> None:
                 "login": account.login,
                 "active": account.active,
                 "max_message_size": account.max_message_size,
+                "daily_recipients": account.daily_recipients,
                 "hash": schemes.scheme(account.stored),
             }
             for account in demo_table.accounts(connection)
@@ -70,19 +75,28 @@ def list_accounts(settings: Settings, as_json: bool) -> None:
 @click.option(
     "--max-message-size", callback=_size, metavar="SIZE", help='Its own limit, as in "10MiB"; not above the general one.'
 )
+@click.option("--daily-recipients", type=click.IntRange(0, 2**31 - 1), metavar="N", help="Its own daily limit; 0 for none.")
 @password_stdin
 @pass_settings
-def add(settings: Settings, login: str, max_message_size: int | None, password_stdin: bool) -> None:
+def add(
+    settings: Settings, login: str, max_message_size: int | None, daily_recipients: int | None, password_stdin: bool
+) -> None:
     """Add an account. LOGIN is its e-mail address."""
     with demo_table.table(settings.accounts_url):  # refuse a foreign table before asking for a password
         pass
     _refuse_above(settings.config.limits.message_size, max_message_size)
     password = asked_password(from_stdin=password_stdin, twice=True)
     with demo_table.table(settings.accounts_url) as connection:
-        demo_table.add(connection, login, password, max_message_size)
+        demo_table.add(connection, login, password, max_message_size=max_message_size, daily_recipients=daily_recipients)
     click.echo(f"{login}: added; it can sign in from now on.")
-    if max_message_size and not settings.config.accounts.columns.max_message_size:
-        setting = 'accounts.columns.max_message_size = "max_message_size"'
+    columns = settings.config.accounts.columns
+    _say_when_it_counts("max_message_size", max_message_size, columns.max_message_size)
+    _say_when_it_counts("daily_recipients", daily_recipients, columns.daily_recipients)
+
+
+def _say_when_it_counts(column: str, limit: int | None, configured: str) -> None:
+    if limit is not None and not configured:
+        setting = f'accounts.columns.{column} = "{column}"'
         click.echo(f"Its limit counts once the settings say {setting} and the server is restarted.", err=True)
 
 

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ import click
 from gateway import __version__
 from gateway.cli.accounts import accounts
 from gateway.cli.configuration import configuration
+from gateway.cli.credentials import credentials
 from gateway.cli.doctor import doctor
+from gateway.cli.domains import domains
 from gateway.cli.history import history
+from gateway.cli.listing import cut
 from gateway.cli.lockouts import lockouts
 from gateway.cli.login import login
 from gateway.cli.queue import queue
 from gateway.cli.settings import Settings
 from gateway.cli.start import init
 from gateway.cli.store import store
+from gateway.cli.suspensions import suspensions
+from gateway.cli.usage import usage
 from gateway.errors import ConfigError, Conflict, NotFound, Unavailable
+
+_LONGEST = 500  # characters of one line: what was typed is repeated, and may be long
 
 
 class Stop(click.ClickException):
@@ -42,7 +50,7 @@ class Root(click.Group):
         except ConfigError as error:
             raise WrongSettings("\n".join(error.problems)) from error
         except (NotFound, Conflict, Unavailable) as error:
-            raise Stop(str(error)) from error
+            raise Stop(cut(str(error), _LONGEST)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except OSError as error:
@@ -79,10 +87,12 @@ def root(context: click.Context, path: Path) -> None:
 
 
 login.add_command(history)
-for each in (init, configuration, doctor, accounts, login, lockouts, queue, store):
+for each in (init, configuration, doctor, accounts, login, lockouts, queue, usage, suspensions, domains, credentials, store):
     root.add_command(each)
 
 
 def main() -> None:
     """The entry point of the console script."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that has no Unicode shows what it lacks as "\u2603"
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(root(prog_name="smtp-gateway"))

@@ -29,11 +29,15 @@ CREATE TABLE users (
     email TEXT NOT NULL UNIQUE COLLATE NOCASE,
     password_hash TEXT NOT NULL,
     is_active INTEGER NOT NULL DEFAULT 1,
-    max_message_size INTEGER
+    max_message_size INTEGER,
+    daily_recipients INTEGER
 )
 """  # AUTOINCREMENT: a deleted account's id must not come back, since its mail is kept under it
-_LIST = text("SELECT id, email, is_active, max_message_size, password_hash FROM users ORDER BY email")
-_ADD = text("INSERT INTO users (email, password_hash, max_message_size) VALUES (:login, :stored, :size)")
+_COMPLETE = "ALTER TABLE users ADD COLUMN daily_recipients INTEGER"  # for a table that an earlier version made
+_LIST = text("SELECT id, email, is_active, max_message_size, daily_recipients, password_hash FROM users ORDER BY email")
+_ADD = text(
+    "INSERT INTO users (email, password_hash, max_message_size, daily_recipients) VALUES (:login, :stored, :size, :recipients)"
+)
 _PASSWORD = text("UPDATE users SET password_hash = :stored WHERE email = :login")
 _ACTIVE = text("UPDATE users SET is_active = :active WHERE email = :login")
 _DELETE = text("DELETE FROM users WHERE email = :login")
@@ -53,6 +57,7 @@ class DemoAccount:
     login: str
     active: bool
     max_message_size: int | None  # octets
+    daily_recipients: int | None  # 0: no limit
     stored: str = field(repr=False)
 
 
@@ -101,6 +106,8 @@ def table(url: str) -> Iterator[Connection]:
             "change accounts where your product does. These commands work on the table that `smtp-gateway init` makes."
         )
     with opened(url, write=True) as connection:
+        if "daily_recipients" not in connection.exec_driver_sql("SELECT name FROM pragma_table_info('users')").scalars().all():
+            connection.exec_driver_sql(_COMPLETE)
         yield connection
 
 
@@ -109,16 +116,23 @@ def _marked(connection: Connection) -> bool:
 
 
 def accounts(connection: Connection) -> list[DemoAccount]:
-    return [DemoAccount(row[0], row[1], bool(row[2]), row[3], row[4]) for row in connection.execute(_LIST)]
+    return [DemoAccount(row[0], row[1], bool(row[2]), *row[3:]) for row in connection.execute(_LIST)]
 
 
-def add(connection: Connection, login: str, password: str, max_message_size: int | None = None) -> None:
+def add(
+    connection: Connection,
+    login: str,
+    password: str,
+    *,
+    max_message_size: int | None = None,
+    daily_recipients: int | None = None,
+) -> None:
     """Raises Rejected for a login that is no address or is there already."""
     try:
         address.parse(login)
     except address.AddressError as error:
         raise Rejected(f"{login}: not an e-mail address: {error}") from None
-    row = {"login": login, "stored": _hashed(password), "size": max_message_size}
+    row = {"login": login, "stored": _hashed(password), "size": max_message_size, "recipients": daily_recipients}
     try:
         connection.execute(_ADD, row)
     except IntegrityError:

@@ -4,10 +4,9 @@ from dataclasses import asdict
 
 import click
 
-from gateway.accounts.lockout import account_subject
 from gateway.cli.listing import age, json_option, print_rows
 from gateway.cli.settings import Settings, pass_settings
-from gateway.cli.subjects import account_of
+from gateway.cli.subjects import subject_named
 from gateway.store.engine import opened
 from gateway.store.sign_ins import OTHERS, Line, recent
 
@@ -22,12 +21,14 @@ _STALE = "stale"
 def history(settings: Settings, login: str, limit: int, as_json: bool) -> None:
     """Show who tried to sign in as LOGIN in the last 30 days.
 
+    LOGIN is an account's login, or the name of a domain's SMTP user.
+
     A line for each network and result. Result stale: a password that was right before it was changed, so some phone or
     program there still uses it.
     """
-    account = account_of(settings, login)
+    subject = subject_named(settings, login)
     with opened(settings.store_url, write=False) as connection:
-        lines = recent(connection, account_subject(account.id), limit)
+        lines = recent(connection, subject, limit)
     print_rows([asdict(line) if as_json else _row(line) for line in lines], as_json=as_json, empty="No attempts in 30 days.")
     stale = [line.network or "other networks" for line in lines if line.result == _STALE]
     if stale and not as_json:

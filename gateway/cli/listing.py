@@ -1,6 +1,7 @@
 """How listings are printed: columns for people, JSON with the same keys for programs."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,7 +18,11 @@ def json_option(function: F) -> F:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_unicode(sys.stdout.encoding)))
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").startswith("utf")
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
@@ -43,8 +48,13 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
+    return cut(str(value), _WIDEST)
+
+
+def cut(text: str, most: int) -> str:
+    """One printable line of at most `most` characters."""
+    shown = "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
 def counted(count: int, what: str) -> str:

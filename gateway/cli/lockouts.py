@@ -38,8 +38,8 @@ def list_lockouts(settings: Settings, as_json: bool) -> None:
 def clear(settings: Settings, name: str) -> None:
     """End the lockouts of an account or a network.
 
-    Its failed sign-ins are forgotten too. ACCOUNT is a login or an account's id; NETWORK an address or a network, as in
-    192.0.2.7 or 2001:db8::/64.
+    Its failed sign-ins are forgotten too. ACCOUNT is a login, an account's id, or the name of a domain's SMTP user; NETWORK an
+    address or a network, as in 192.0.2.7 or 2001:db8::/64.
     """
     network = network_named(name, settings.own.lockout)
     subjects = subjects_of(settings, name) if not network else set()
@@ -58,6 +58,7 @@ def _exact(lock: ListedLock) -> dict[str, object]:
         "scope": lock.scope,
         "account_id": account_id(lock.subject) or None,
         "login": _login(lock),
+        "credential": lock.credential or None,
         "network": lock.network or None,
         "age": lock.age,
         "left": lock.left,
@@ -65,14 +66,20 @@ def _exact(lock: ListedLock) -> dict[str, object]:
 
 
 def _line(lock: ListedLock) -> dict[str, object]:
-    login = _login(lock)
     return {
         "scope": lock.scope,
-        "account": f"{login} (no account)" if login else account_id(lock.subject),
+        "account": _account(lock),
         "network": lock.network,
         "age": age(lock.age),
         "left": age(lock.left),
     }
+
+
+def _account(lock: ListedLock) -> str:
+    login = _login(lock)
+    if login:
+        return f"{login} (no account)"
+    return lock.credential or account_id(lock.subject) or lock.subject  # the last: of an SMTP user that was deleted
 
 
 def _login(lock: ListedLock) -> str | None:

@@ -11,7 +11,7 @@ from gateway.cli.settings import Settings, pass_settings
 from gateway.config.units import parse_duration
 from gateway.queue.model import State
 from gateway.queue.spool import unlink
-from gateway.store import operator
+from gateway.store import chunks, operator
 from gateway.store.engine import opened
 from gateway.store.operator import ListedRecipient, ShownMessage
 
@@ -152,6 +152,8 @@ def delete(settings: Settings, ids: tuple[str, ...]) -> None:
     """
     with opened(settings.store_url, write=True) as connection:
         deletions = [operator.delete(connection, each) for each in ids]
+        for body in (body for each in deletions for body in each.bodies):
+            chunks.remove(connection, body.name)
     for body in (body for each in deletions for body in each.bodies):
         unlink(settings.spool, body.name)  # after the commit: a file without a row is swept, a row without a file is lost mail
     click.echo(f"{counted(sum(each.recipients for each in deletions), 'recipient')} deleted.")
@@ -163,6 +165,7 @@ def _line(recipient: ListedRecipient) -> dict[str, object]:
         "message": recipient.message_id,
         "account": recipient.account_id,
         "recipient": recipient.address,
+        "class": recipient.field,
         "state": _state(recipient),
         "age": age(recipient.age),
         "attempts": recipient.attempts,

@@ -8,7 +8,7 @@ import click
 
 from gateway.config import Config, load
 
-_OWN = ("server", "store", "lockout")  # tables
+_OWN = ("server", "store", "lockout", "limits")  # tables
 
 
 class Settings:
@@ -30,9 +30,17 @@ class Settings:
         """
         return load(self.path, self.environ, only=_OWN)
 
+    @cached_property
+    def with_accounts(self) -> Config:
+        """As `own`, with the login table: enough for what is about accounts, without the passwords of the next hops.
+
+        Raises ConfigError.
+        """
+        return load(self.path, self.environ, only=(*_OWN, "accounts"))
+
     @property
     def accounts_url(self) -> str:
-        return self.config.accounts.url.get_secret_value()
+        return self.with_accounts.accounts.url.get_secret_value()
 
     @property
     def spool(self) -> Path:

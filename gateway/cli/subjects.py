@@ -1,51 +1,44 @@
-"""Whose sheets an operator means: an account by its login or its id, a login that no account has, or a network."""
+"""Whose sheets of sign-ins an operator means: an account's, an SMTP user's, a login's that no account has, or a network's."""
 
 import ipaddress
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from sqlalchemy import Engine
-
-from gateway.accounts.lockout import account_subject, login_subject
-from gateway.accounts.model import LoginRow
-from gateway.cli.login import TableHere, result_of
+from gateway.accounts.lockout import account_subject, credential_subject, login_subject
+from gateway.cli.account_names import find_login
+from gateway.cli.listing import cut
+from gateway.cli.login_table import login_table
 from gateway.cli.settings import Settings
+from gateway.cli.waiting import result_of
 from gateway.config import Lockout
 from gateway.edge.limits import network_of
 from gateway.errors import NotFound
-from gateway.store.engine import accounts_engine
-from gateway.store.login_table import LoginTable
+from gateway.store import credentials
+from gateway.store.engine import opened
 
 
-@contextmanager
-def _login_table(settings: Settings) -> Iterator[Engine]:
-    engine = accounts_engine(settings.accounts_url, connections=1)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-def account_of(settings: Settings, login: str) -> LoginRow:
-    """The account that signs in as `login`. Raises NotFound, Unavailable."""
-    with _login_table(settings) as engine:
-        row = result_of(TableHere(settings.config.accounts, engine).find(login))
-    if row is None:
-        raise NotFound(f"no account has the login {login}")
-    return row
+def subject_named(settings: Settings, name: str) -> str:
+    """The account that signs in as `name`, or else the SMTP user. Raises NotFound, Unavailable."""
+    row = find_login(settings, name)
+    if row is not None:
+        return account_subject(row.id)
+    with opened(settings.store_url, write=False) as connection:
+        user = credentials.find(connection, name)
+    if user is None:
+        raise NotFound(f"no account has the login {cut(name, 80)}, and no SMTP user the name")
+    return credential_subject(user.id)
 
 
 def subjects_of(settings: Settings, name: str) -> set[str]:
-    """Every sheet that `name` can stand for: an account's login, an account's id, a login without an account.
+    """Every sheet that `name` can stand for: a login, an account's id, an SMTP user's name, a login without an account.
 
     Raises Unavailable.
     """
-    accounts = settings.config.accounts
-    with _login_table(settings) as engine:
-        row = result_of(TableHere(accounts, engine).find(name))
-        key = LoginTable(accounts, engine.dialect.name).key(name)
-    found = {account_subject(name), login_subject(key)}
-    return found | {account_subject(row.id)} if row is not None else found
+    with opened(settings.store_url, write=False) as connection:
+        user = credentials.find(connection, name)
+    with login_table(settings) as table:
+        row = result_of(table.find(name))
+        found = {account_subject(name), login_subject(table.key(name))}
+    found |= {account_subject(row.id)} if row is not None else set()
+    return found | {credential_subject(user.id)} if user is not None else found
 
 
 def network_named(name: str, rules: Lockout) -> str:

@@ -29,6 +29,7 @@ def between_keys(document: Document) -> Iterator[Problem]:
     yield from _same_listener(document)
     yield from _pointless_plaintext_auth(document)
     yield from _store_dialect(document)
+    yield from _secret_to_share(document)
 
 
 def _certificate_pair(document: Document) -> Iterator[Problem]:
@@ -57,3 +58,11 @@ def _store_dialect(document: Document) -> Iterator[Problem]:
     for at, store in tables_at(document, "store"):
         if database_url.dialect(str(store.get("url", "sqlite://"))) not in ("sqlite", "postgresql", "postgres", ""):
             yield Problem(f"{at}.url", "is neither SQLite nor PostgreSQL; write sqlite:///var/gateway.db")
+
+
+def _secret_to_share(document: Document) -> Iterator[Problem]:
+    """What one machine writes down under its secret, the others read under theirs: fingerprints of wrong passwords."""
+    shared = any(database_url.dialect(str(store.get("url", ""))) == "postgresql" for _, store in tables_at(document, "store"))
+    if shared and not any(server.get("secret") for _, server in tables_at(document, "server")):
+        text = "is missing; machines that share a store have one secret: write 32 random characters or more"
+        yield Problem("server.secret", f"{text}, from `openssl rand -hex 32`")

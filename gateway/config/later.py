@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config import database_url
 from gateway.config.checks import Document, tables_at
 from gateway.config.problems import Problem
 from gateway.config.sections import Listen, Server
@@ -23,9 +22,6 @@ def refusals(document: Document, context: Mapping[str, Any]) -> Iterator[Problem
             yield from (
                 Problem(f"{at}.{key}", _TEXT) for key in keys if key in table and _asks(model, key, table[key], context)
             )
-    for at, store in tables_at(document, "store"):
-        if database_url.dialect(str(store.get("url", ""))) == "postgresql":
-            yield Problem(f"{at}.url", f"names PostgreSQL, which {_TEXT}, or write sqlite:///var/gateway.db")
 
 
 def _asks(model: type[BaseModel], key: str, value: object, context: Mapping[str, Any]) -> bool:

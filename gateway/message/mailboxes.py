@@ -1,57 +1,35 @@
 """Address lists of the header (From, Sender, To, Cc ...): which mailboxes a value names.
 
-RFC 5322 section 3.4 with its obsolete forms (section 4.4) and UTF-8 (RFC 6532), in one pass whose time is linear
-in the value. A value is cut into tokens, the tokens at "," ":" and ";" into members, and a member is a mailbox or
-a group's name. There are two readers of members. `mailboxes` is for rules: whatever two programs could read in two
-ways is refused (CVE-2023-27043 came from guessing). `named` is for telling recipients apart: it takes what it can.
+RFC 5322 section 3.4 with its obsolete forms (section 4.4) and UTF-8 (RFC 6532), in time that is linear in the value.
+It comes as members (`tokens.py`), and a member is a mailbox or a group's name. There are two readers of members.
+`mailboxes` is for rules: whatever two programs could read in two ways is refused (CVE-2023-27043 came from guessing).
+`named` is for telling recipients apart: it takes what it can.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
 
 from gateway import address
 from gateway.address import Address
+from gateway.message import misreadings
 from gateway.message.header import BadContent
+from gateway.message.misreadings import ENCODED_WORD
+from gateway.message.tokens import Part, members, stripped
 
 MAX_MEMBERS = 1000  # mailboxes and groups that `mailboxes` reads; nobody writes in the name of so many
-MAX_PARTS = 1000  # tokens kept of one member
-MAX_TOKENS = 50_000  # read of one value: the 8,000 named addresses that fill a header block have no more
-MAX_COMMENT_DEPTH = 20
-MAX_INTERNATIONAL = 50  # addresses whose domain is not ASCII: reading one can take a millisecond (RFC 5892, appendix A)
+# Addresses whose domain is not ASCII, or has A-labels: reading one can take a millisecond (RFC 5892, appendix A)
+MAX_INTERNATIONAL = 50
 
-# Dots and "@" stay in a word, so that nearly every address is one token; `address.parse` takes it apart.
-# A run of commas is one: empty members are allowed (obs-mbox-list).
-_TOKEN = re.compile(
-    r"(?P<space>[ \t]++)"
-    r"|(?P<word>[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-.@\u00a0-\u2027\u202a-\U0010ffff]++)"
-    r'|(?P<quoted>"(?:[^"\\]++|\\.)*+")'
-    r"|(?P<literal>\[[^\[\]\\]*+\])"
-    r"|(?P<comma>,[ \t,]*+)"
-    r"|(?P<mark>[<>:;(])",
-    re.DOTALL,
-)
 _HOP = re.compile(r"@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+")
-_COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _ADDRESS_KINDS = frozenset({"word", "quoted", "literal"})
 _PHRASE_KINDS = frozenset({"word", "quoted", "space", "comment"})
 # No program agrees with another on these: controls, and what Python takes for line ends.
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 # What begins or ends a quoted string or a comment, and line breaks
 _HIDING_MARK = re.compile(rb'\\.|["()]|\r\n', re.DOTALL)
-# encoded-word (RFC 2047 section 2), less what could end a phrase: some programs decode first and look for "<" later
-_ENCODED_WORD = re.compile(r'=\?[^\s?"(),:;<>@\[\\\]]++\?[BbQq]\?[^\s?"()<>\\]*+\?=')
-
-_Part = tuple[str, str]  # kind, text
-
-
-@dataclass(slots=True)
-class _Member:
-    """What stands between two separators: tokens and comments, and the separator that ended it ("" at the end)."""
-
-    parts: list[_Part] = field(default_factory=list)
-    end: str = ""
-    readable: bool = True
+# What some take for an encoded word, and others read on in
+_PERHAPS_ENCODED = re.compile(r"=\?[^?]*+\?[^?]*+\?[^?]*+\?=")
 
 
 def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
@@ -63,8 +41,8 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
     found: list[Address] = []
     in_group = after_group = False
     international = 0
-    for count, member in enumerate(_members(text), start=1):
-        parts = _stripped(member.parts)
+    for count, member in enumerate(members(text), start=1):
+        parts = stripped(member.parts)
         if count > MAX_MEMBERS:
             raise BadContent("too many addresses")
         if not member.readable or (after_group and parts):
@@ -75,7 +53,7 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
             continue
         if parts:
             found.append(_mailbox(parts))
-            international += not str(found[-1]).isascii()
+            international += _is_international(str(found[-1]))
             if international > MAX_INTERNATIONAL:
                 raise BadContent("too many international addresses")
         after_group = member.end == ";"
@@ -84,23 +62,45 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
         in_group = in_group and not after_group
     if in_group:
         raise BadContent("a group without its end")
+    misreadings.check(text, {str(each) for each in found})
     return found
 
 
-def named(value: bytes) -> set[str]:
-    """The `Address.key` of each mailbox that can be found; the rest is passed over."""
-    keys: set[str] = set()
-    international = 0
-    for member in _members(_unfolded(value).decode("utf-8", "surrogateescape")):
+def named(*values: bytes) -> set[str]:
+    """The `Address.key` of each mailbox that can be found in the values; the rest is passed over.
+
+    What is one only for those who read an encoded word as it stands, or only for those who decode it first, is none.
+    """
+    specs: dict[str, None] = {}
+    for value in values:
+        text = _unfolded(value).decode("utf-8", "surrogateescape")
+        found = dict.fromkeys(_specs(text))
+        if "=?" in text:
+            decoded = set(_specs(_PERHAPS_ENCODED.sub("x", text)))
+            found = {spec: None for spec in found if spec in decoded}
+        specs |= found
+    international = list(filter(_is_international, specs))
+    return set(map(_key, specs.keys() - set(international[MAX_INTERNATIONAL:]))) - {""}
+
+
+def _specs(text: str) -> Iterator[str]:
+    for member in members(text):
         if member.readable and member.parts and member.end != ":":
-            try:
-                spec = _spec(_stripped(member.parts))
-                international += not spec.isascii()
-                if international <= MAX_INTERNATIONAL or spec.isascii():
-                    keys.add(address.parse(spec).key)
-            except (BadContent, address.AddressError):
-                continue
-    return keys
+            with suppress(BadContent):
+                yield _spec(stripped(member.parts))
+
+
+def _is_international(spec: str) -> bool:
+    """Whether its domain is not ASCII, or hides that in A-labels."""
+    domain = spec.rpartition("@")[2]
+    return not domain.isascii() or "xn--" in domain.lower()
+
+
+def _key(spec: str) -> str:
+    try:
+        return address.parse(spec).key
+    except address.AddressError:
+        return ""
 
 
 def _unfolded(value: bytes) -> bytes:
@@ -118,7 +118,7 @@ def _decoded(value: bytes) -> str:
         raise BadContent("characters that are neither ASCII nor UTF-8") from None
     if _CONTROL.search(text):
         raise BadContent("control characters")
-    if "=?" in _ENCODED_WORD.sub("", text):
+    if "=?" in ENCODED_WORD.sub("", text):
         raise BadContent("a damaged encoded word")
     return text
 
@@ -137,71 +137,7 @@ def _breaks_inside(value: bytes) -> bool:
     return False
 
 
-def _tokens(text: str) -> Iterator[_Part]:
-    """The parts of `text`. One of kind "bad" is a character that belongs nowhere, or all the rest after an open quote."""
-    position = count = 0
-    while position < len(text):
-        count += 1
-        token = _TOKEN.match(text, position)
-        if count > MAX_TOKENS:
-            position = len(text)
-            yield "bad", ""
-        elif token is None:
-            # Nothing after an open quote is sure; looking at each further quote again would be quadratic.
-            position = len(text) if text[position] == '"' else position + 1
-            yield "bad", ""
-        elif token[0] == "(":
-            position = _comment_end(text, position)
-            yield "comment" if position else "bad", ""
-            position = position or len(text)
-        else:
-            position = token.end()
-            yield token.lastgroup or "", token[0]
-
-
-def _comment_end(text: str, start: int) -> int:
-    """The index past the comment at `start`, or 0 when it has no end or is nested past the bound."""
-    depth = 0
-    for mark in _COMMENT_MARK.finditer(text, start):
-        if mark[0] == "(":
-            depth += 1
-        elif mark[0] == ")":
-            depth -= 1
-        if depth == 0:
-            return mark.end()
-        if depth > MAX_COMMENT_DEPTH:
-            return 0
-    return 0
-
-
-def _members(text: str) -> Iterator[_Member]:
-    member = _Member()
-    in_angle = False
-    for kind, piece in _tokens(text):
-        if kind == "mark":
-            in_angle = piece == "<" or (in_angle and piece != ">")
-        if not in_angle and (kind == "comma" or piece in (":", ";")):
-            member.end = piece[0]
-            yield member
-            member = _Member()
-        elif kind == "bad" or len(member.parts) == MAX_PARTS:
-            member.readable = False
-        else:
-            member.parts.append((kind, piece))
-    yield member
-
-
-def _stripped(parts: list[_Part]) -> list[_Part]:
-    """The parts without white space and comments at the ends."""
-    first, last = 0, len(parts)
-    while first < last and parts[first][0] in ("space", "comment"):
-        first += 1
-    while last > first and parts[last - 1][0] in ("space", "comment"):
-        last -= 1
-    return parts[first:last]
-
-
-def _check_group(name: list[_Part], *, allowed: bool) -> None:
+def _check_group(name: list[Part], *, allowed: bool) -> None:
     """group = display-name ":" [group-list] ";" (RFC 5322 section 3.4)"""
     if not allowed:
         raise BadContent("a group of addresses")
@@ -209,31 +145,31 @@ def _check_group(name: list[_Part], *, allowed: bool) -> None:
         raise BadContent("an address that cannot be read")
 
 
-def _is_phrase(parts: list[_Part]) -> bool:
+def _is_phrase(parts: list[Part]) -> bool:
     """A display name, or none. One with a bare "@" is refused: `a@x.example <b@y.example>` is read in two ways."""
     # obs-phrase begins with a word, and Python's parser stumbles over a dot that does not follow an atom
     before = ""
     for kind, text in parts:
         if text.startswith(".") and before != "word":
             return False
-        before = kind if kind != "word" or not _ENCODED_WORD.fullmatch(text) else "encoded"
+        before = kind if kind != "word" or not ENCODED_WORD.fullmatch(text) else "encoded"
     return all(kind in _PHRASE_KINDS and (kind != "word" or "@" not in text) for kind, text in parts)
 
 
-def _mailbox(parts: list[_Part]) -> Address:
+def _mailbox(parts: list[Part]) -> Address:
     try:
         spec = address.parse(_spec(parts))
     except address.AddressError:
         raise BadContent("an address that is not valid") from None
     opening = parts.index(("mark", "<")) if parts[-1] == ("mark", ">") else 0
-    phrase = _stripped(parts[:opening])
+    phrase = stripped(parts[:opening])
     # Scripts write `a@x.example <a@x.example>`: there is one way to read that.
     if not _is_phrase(phrase) and _joined(phrase) != str(spec):
         raise BadContent("a display name that cannot be read")
     return spec
 
 
-def _spec(parts: list[_Part]) -> str:
+def _spec(parts: list[Part]) -> str:
     """The text of the addr-spec in mailbox = name-addr / addr-spec."""
     if not parts or parts[-1] != ("mark", ">"):
         return _joined(parts)
@@ -245,7 +181,7 @@ def _spec(parts: list[_Part]) -> str:
     return _joined([part for i, part in enumerate(inside) if part[0] != "space" or 0 < i < len(inside) - 1])
 
 
-def _check_route(parts: list[_Part]) -> None:
+def _check_route(parts: list[Part]) -> None:
     """obs-route = "@" domain *("," "@" domain) ":", less the comments and gaps that section 4.4 of RFC 5322 allows"""
     steps = [part for part in parts if part[0] != "space"]
     commas = all(kind == "comma" for kind, _ in steps[1::2])
@@ -253,7 +189,7 @@ def _check_route(parts: list[_Part]) -> None:
         raise BadContent("an address that cannot be read")
 
 
-def _joined(parts: list[_Part]) -> str:
+def _joined(parts: list[Part]) -> str:
     """Parts that stand side by side as one text; white space and comments between them are refused."""
     if not all(kind in _ADDRESS_KINDS for kind, _ in parts):
         raise BadContent("an address that cannot be read")

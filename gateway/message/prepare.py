@@ -1,7 +1,8 @@
 """What is decided and changed in a submitted header, in one visible order.
 
 Nothing here reads a clock or draws a number: times and ids are arguments. The body and every field not named
-here pass byte for byte.
+here pass byte for byte; so does what a client itself writes into a field like X-Bcc or Apparently-To, which stand
+for no blind recipient in any standard. Nothing of the envelope is ever put into the header.
 """
 
 import re
@@ -97,7 +98,7 @@ def _addresses(field: RawField, name: str) -> list[Address]:
 
 
 def _named(header: Header, *names: bytes) -> set[str]:
-    return {key for name in names for field in header.all(name) for key in named(unfolded(field))}
+    return named(*(unfolded(field) for name in names for field in header.all(name)))
 
 
 def _from(login: str) -> bytes:

@@ -1,5 +1,6 @@
 """The values of the queue: what was accepted, for whom, and what became of each recipient."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -113,6 +114,7 @@ class Recipient:
     attempts: int  # finished ones
     delay_warned: bool
     released: bool = False  # goes even when its sender's account is disabled
+    lease: int = dataclasses.field(default=0, compare=False)  # under which it is ours: the number of this life of the gateway
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,8 @@ class Spool:
     async def open(self, body: BodyRef) -> BodyReader:
         """See the port."""
         if isinstance(body, Inline):
-            return _InlineReader(body.data)
-        return _Reader(_OpenFile(await self._descriptor(_open, _path(self.folder, body.name)), self._run))
+            return InlineReader(body.data)
+        return _Reader(_OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run))
 
     async def remove(self, body: Spooled) -> None:
         """See the port. What cannot be removed now is swept later."""
@@ -114,7 +114,7 @@ class Spool:
     def make_durable(self, descriptor: int, name: str) -> None:
         """Sync, rename, sync the folder. Runs in a thread; raises OSError."""
         os.fsync(descriptor)
-        path = _path(self.folder, name)
+        path = path_of(self.folder, name)
         if path.parent not in self._durable:
             _make_folder(path.parent)
             self._durable.add(path.parent)  # only now: another thread must not rely on an entry not yet synced
@@ -188,7 +188,9 @@ class _Reader:
         self._file.close()
 
 
-class _InlineReader:
+class InlineReader:
+    """BodyReader of a body that is in its message row."""
+
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
 
@@ -203,10 +205,10 @@ class _InlineReader:
 def unlink(folder: Path, name: str) -> None:
     """Remove a body of the spool `folder`; one that is not there, or cannot be removed now, is fine."""
     with suppress(OSError):
-        _path(folder, name).unlink()
+        path_of(folder, name).unlink()
 
 
-def _path(folder: Path, name: str) -> Path:
+def path_of(folder: Path, name: str) -> Path:
     _check(name)
     return folder / name[-2:] / name
 

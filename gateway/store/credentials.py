@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, or_, select
 from twisted.internet.defer import Deferred
 
 from gateway import address, maillog
+from gateway.accounts.credentials import RANDOM_PREFIX
 from gateway.accounts.model import Credential
 from gateway.errors import Conflict, NotFound, Unavailable
 from gateway.store.clock import now
@@ -34,6 +35,7 @@ _ALL = select(credential.c.id, credential.c.name, credential.c.domain, domain.c.
     credential, domain
 )
 _BY_NAME = _ALL.where(credential.c.name.in_(bindparam("names", expanding=True)))
+_CHOSEN = select(credential.c.stored).where(~credential.c.stored.startswith(RANDOM_PREFIX))
 _LISTING = (
     select(credential.c.name, credential.c.domain, domain.c.account_id, (now() - credential.c.changed).label("age"))
     .add_columns((now() - credential.c.last_used).label("last_used"), credential.c.last_network)
@@ -86,6 +88,11 @@ class SqlCredentials:
                         self._keep(number, use)
                 raise
             del waiting[:_STEP]
+
+    async def sample(self) -> list[str]:
+        """The newest stored form of a chosen password, if there is one: all are of its kind. Raises Unavailable."""
+        newest = _CHOSEN.order_by(credential.c.id.desc()).limit(1)
+        return await self._database.read(lambda connection: list(connection.execute(newest).scalars()))
 
     def _keep(self, number: int, use: _Use) -> None:
         if number in self._waiting or len(self._waiting) < MAX_WAITING:

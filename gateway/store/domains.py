@@ -31,14 +31,14 @@ class SqlDomains:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owners: SharedRead[str, str] = SharedRead(self._read)
+        self._owners: SharedRead[str, str | None] = SharedRead(self._read)
 
     async def belongs(self, domain: str, account_id: str) -> bool:
         """See the port."""
         return await self._owners.ask(domain) == account_id
 
-    def _read(self, names: set[str]) -> Deferred[dict[str, str]]:
-        return self._database.read(lambda connection: dict.fromkeys(names, "") | _owners(connection, names))
+    def _read(self, names: set[str]) -> Deferred[dict[str, str | None]]:
+        return self._database.read(lambda connection: dict.fromkeys(names) | _owners(connection, names))
 
 
 def _owners(connection: Connection, names: set[str]) -> dict[str, str]:

@@ -4,12 +4,13 @@ Each is one short transaction on a connection from `gateway.store.engine.opened`
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, Connection, delete, select
 
+from gateway.accounts.lockout import credential_id
 from gateway.store.clock import now
-from gateway.store.schema import failure, lockout
+from gateway.store.schema import credential, failure, lockout
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class ListedLock:
     network: str
     age: float
     left: float
+    credential: str = ""  # its name, when the subject is one that is still there
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,17 @@ def active(connection: Connection) -> list[ListedLock]:
         .where(lockout.c.until > now())
         .order_by(lockout.c.until.desc())
     )
-    return [ListedLock(**row._mapping) for row in connection.execute(query)]
+    locks = [ListedLock(**row._mapping) for row in connection.execute(query)]
+    numbers = [credential_id(lock.subject) for lock in locks]
+    names = _names(connection, {number for number in numbers if number is not None})
+    return [replace(lock, credential=names.get(number, "")) for lock, number in zip(locks, numbers, strict=True)]
+
+
+def _names(connection: Connection, numbers: Collection[int]) -> dict[int | None, str]:
+    if not numbers:
+        return {}
+    rows = connection.execute(select(credential.c.id, credential.c.name).where(credential.c.id.in_(numbers)))
+    return {row.id: row.name for row in rows}
 
 
 def clear_subjects(connection: Connection, subjects: Collection[str]) -> Cleared:

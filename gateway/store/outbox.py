@@ -1,7 +1,9 @@
 """The queue's rows: messages, their recipients, leases and outcomes. Implements `gateway.queue.ports.Outbox`.
 
-A lease is the number of a row in `process`, kept in the recipient's row. Each statement that ends a lease asks for it in
-its WHERE, so an outcome that comes after the lease is gone (deleted by an operator, taken by another) changes nothing.
+A lease is the number of a row in `process` (gateway.store.processes), kept in the recipient's row. Each statement that ends a
+lease asks for it in its WHERE, so an outcome that comes after the lease is gone (deleted by an operator, taken by another)
+changes nothing. Where machines share the store, whoever looks for work passes over rows that another has locked
+(SKIP LOCKED): none waits for another, and no recipient is given to two.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -44,7 +46,8 @@ from gateway.store import census, overdue
 from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.schema import attempt, due_rows, held_back, message, process, queued, recipient
+from gateway.store.processes import Processes
+from gateway.store.schema import attempt, due_rows, held_back, message, queued, recipient
 
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
 _WAITING = (State.QUEUED, State.HELD)
@@ -54,11 +57,19 @@ _DUE = (
     .where(due_rows, recipient.c.next_attempt <= now())
     .order_by(recipient.c.next_attempt, recipient.c.id)
     .limit(bindparam("rows"))
+    .with_for_update(skip_locked=True)
 )
 # The difference, and not next_attempt itself: these few messages must not be looked for among all that is due
 _LEASE = (
     update(recipient)
-    .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)), due_rows, recipient.c.next_attempt - now() <= 0)
+    .where(
+        recipient.c.id.in_(
+            select(recipient.c.id)
+            .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)))
+            .where(due_rows, recipient.c.next_attempt - now() <= 0)
+            .with_for_update(skip_locked=True)
+        )
+    )
     .values(process=bindparam("us"))
     .returning(recipient)
 )
@@ -93,13 +104,12 @@ _RELEASE = (
     .where(recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"))
     .values(process=None)
 )
+_LEASES = select(recipient.c.id, recipient.c.process).where(recipient.c.id.in_(bindparam("ids", expanding=True)), queued)
 _DISOWN = (
     update(recipient)
-    .where(recipient.c.message_id == bindparam("message"), recipient.c.process == bindparam("us"))
+    .where(recipient.c.id.in_(select(recipient.c.id).where(recipient.c.message_id == bindparam("message"))))
+    .where(recipient.c.process == bindparam("us"))
     .values(process=None)
-)
-_STILL_OURS = select(recipient.c.id).where(
-    recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"), queued
 )
 _ITS_ACCOUNT = select(message.c.account_id).where(message.c.id == recipient.c.message_id).scalar_subquery()
 _HOLD_BACK = (
@@ -117,89 +127,76 @@ _LET_GO = (
     update(recipient)
     .where(
         recipient.c.id.in_(
-            select(recipient.c.id).where(held_back, recipient.c.held_account == bindparam("account")).limit(bindparam("most"))
+            select(recipient.c.id)
+            .where(held_back, recipient.c.held_account == bindparam("account"))
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True)
         )
     )
     .values(state=State.QUEUED.value, hold=Hold.NONE.value, next_attempt=now())
 )
 _NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
+_ALL_OF_THEM = message.c.id.in_(bindparam("messages", expanding=True))
+_HOLD_STILL = select(message.c.id).where(_ALL_OF_THEM).order_by(message.c.id).with_for_update(key_share=True)
 _DONE_WITH = select(message.c.id, message.c.body_file, message.c.body_size).where(
-    message.c.id.in_(bindparam("messages", expanding=True)),
+    _ALL_OF_THEM,
     message.c.finished.is_(None),
     ~exists().where(recipient.c.message_id == message.c.id, recipient.c.finished.is_(None)),
 )
-_DROP_BODIES = (
-    update(message)
-    .where(message.c.id.in_(bindparam("messages", expanding=True)))
-    .values(body=None, body_file=None, finished=now())
-)
+_DROP_BODIES = update(message).where(_ALL_OF_THEM).values(body=None, body_file=None, finished=now())
 _SWEEP = delete(message).where(
     message.c.id.in_(
         select(message.c.id)
         .where(message.c.finished < now() - bindparam("keep"))
         .order_by(message.c.finished)
         .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
     )
 )
 _LIVE = select(message.c.body_file).where(message.c.body_file.in_(bindparam("names", expanding=True)))
 
 
 class SqlOutbox:
-    """The queue in `database`. `register` comes before all else.
-
-    `name` is this process's state directory; `lives` tells of another's whether its gateway runs (by its lock file).
-    """
+    """The queue in `database`. `register` comes before all else; `name` and `lives` are those of gateway.store.processes."""
 
     def __init__(self, database: Database, name: str, lives: Callable[[str], bool] = lambda name: False) -> None:
         self._database = database
-        self._name = name
-        self._lives = lives
-        self._process = 0
+        self.processes = Processes(database, name, lives)
 
     async def register(self) -> None:
-        """Free the leases of our earlier life and of the dead, and take a number of our own. Raises Unavailable.
-
-        The caller holds the lock file of its state directory.
-        """
-        self._process = await self._database.write(self._begin_life)
-
-    def _begin_life(self, connection: Connection) -> int:
-        others = connection.execute(select(process.c.id, process.c.name).where(process.c.name != self._name))
-        living = [other.id for other in others if self._lives(other.name)]
-        of_the_dead = and_(recipient.c.process.is_not(None), recipient.c.process.not_in(living))
-        connection.execute(update(recipient).where(of_the_dead).values(process=None))
-        connection.execute(delete(process).where(process.c.id.not_in(living)))
-        new = insert(process).values(name=self._name, started=now()).returning(process.c.id)
-        return int(connection.execute(new).scalar_one())
+        """Free the leases of our earlier life and of the dead, and take a number of our own. Raises Unavailable."""
+        await self.processes.register()
 
     def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
-        us = self._process if lease else None
-        return self._database.write(lambda connection: admit(connection, new, us))
+        us = self.processes.number if lease else None
+        return self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
 
     def disown(self, message_id: str) -> Deferred[None]:
         def free(connection: Connection) -> None:
-            connection.execute(_DISOWN, {"message": message_id, "us": self._process})
+            connection.execute(_DISOWN, {"message": message_id, "us": self.processes.number})
 
         return self._database.write(free)
 
     def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
-        return self._database.write(lambda connection: _lease(connection, _chosen(connection, limit), self._process))
+        us = self.processes.number
+        return self._database.write(lambda connection: _lease(connection, _chosen(connection, limit), us))
 
     async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
         """See the port. It may look at many, so it looks in a reader's thread and only leases in the writer's."""
-        ages = {"warn_after": warn_after, "give_up": give_up}
+        ages, us = {"warn_after": warn_after, "give_up": give_up}, self.processes.number
         rows = limit * _ROWS_A_MESSAGE
         found = (await self._database.read(lambda connection: overdue.overdue(connection, rows, **ages)))[:limit]
-        return await self._database.write(lambda connection: _lease(connection, found, self._process)) if found else []
+        return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
-        return self._database.write(lambda connection: _record(connection, self._process, records, reports))
+        return self._database.write(lambda connection: _record(connection, records, reports))
 
     def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:
-        ids = [r.id for r in recipients]
+        ids = {lease: [r.id for r in recipients if r.lease == lease] for lease in {r.lease for r in recipients}}
 
         def free(connection: Connection) -> None:
-            connection.execute(_RELEASE, {"ids": ids, "us": self._process})
+            for lease in sorted(ids):
+                connection.execute(_RELEASE, {"ids": ids[lease], "us": lease})
 
         return self._database.write(free)
 
@@ -207,13 +204,13 @@ class SqlOutbox:
         ids = [r.id for r in recipients]
 
         def look(connection: Connection) -> list[Recipient]:
-            ours = set(connection.execute(_STILL_OURS, {"ids": ids, "us": self._process}).scalars())
-            return [r for r in recipients if r.id in ours]
+            leases = {row.id: row.process for row in connection.execute(_LEASES, {"ids": ids})}
+            return [r for r in recipients if leases.get(r.id) == r.lease]
 
         return self._database.read(look)
 
     def hold_back(self, recipients: Sequence[Recipient]) -> Deferred[int]:
-        rows = [{"b_id": r.id, "us": self._process} for r in recipients]
+        rows = [{"b_id": r.id, "us": r.lease} for r in recipients]
         return self._database.write(lambda connection: sum(connection.execute(_HOLD_BACK, row).rowcount for row in rows))
 
     def held_accounts(self) -> Deferred[set[str]]:
@@ -266,11 +263,14 @@ def _queued(row: Row[Any], recipients: Iterable[Row[Any]]) -> QueuedMessage:
 
 def _recipient(row: Row[Any]) -> Recipient:
     released = row.hold == Hold.RELEASED
-    return Recipient(row.id, row.address, Field(row.field), row.notify, row.orcpt, row.attempts, row.delay_warned, released)
+    field = Field(row.field)
+    return Recipient(
+        row.id, row.address, field, row.notify, row.orcpt, row.attempts, row.delay_warned, released, lease=row.process
+    )
 
 
-def _record(connection: Connection, us: int, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
-    touched = [_settle(connection, us, record) for record in records]
+def _record(connection: Connection, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+    touched = [_settle(connection, record) for record in records]
     late = touched.count(None)
     if late:
         maillog.outcomes_too_late(late)
@@ -280,12 +280,12 @@ def _record(connection: Connection, us: int, records: Sequence[Record], reports:
     return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
 
 
-def _settle(connection: Connection, us: int, record: Record) -> str | None:
+def _settle(connection: Connection, record: Record) -> str | None:
     """Write one outcome down; the message's id, or None when the recipient is no longer ours."""
     outcome = record.outcome
     values = {
         "b_id": outcome.recipient.id,
-        "us": us,
+        "us": outcome.recipient.lease,
         "b_state": record.state.value,
         "burned": int(outcome.burns_attempt),
         "warned": record.delay_warned,
@@ -319,6 +319,9 @@ def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:
     """Let go of the bodies of those messages of `ids` that nobody waits for; the files among them, still to be removed."""
     if not ids:
         return []
+    if connection.dialect.name == "postgresql":
+        # Two machines that finish a message's last two recipients at once: each would see the other's as unfinished
+        connection.execute(_HOLD_STILL, {"messages": list(ids)})
     done = connection.execute(_DONE_WITH, {"messages": list(ids)}).all()
     if done:
         connection.execute(_DROP_BODIES, {"messages": [row.id for row in done]})

@@ -261,7 +261,9 @@ resend = Table(  # what was submitted in the last minutes, to know it when it co
     "resend",
     metadata,
     Column("key", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
     Column("message_id", Text, nullable=False),
     Column("at", Double, nullable=False),
 )
 Index("resend_at", resend.c.at)
+Index("resend_account", resend.c.account_id, resend.c.at)

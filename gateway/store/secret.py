@@ -1,4 +1,4 @@
-"""The secret of a state directory: made once, kept for its owner alone."""
+"""The secret of a state directory, and what tells it from others: made once, kept for its owner alone."""
 
 import os
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from gateway.errors import ConfigError
 OCTETS = 32
 
 
-def state_secret(state_dir: Path, random: Callable[[int], bytes]) -> bytes:
-    """The octets in `state_dir`/secret, made with `random` when there are none. Raises ConfigError."""
-    path = state_dir / "secret"
+def state_secret(state_dir: Path, random: Callable[[int], bytes], name: str = "secret") -> bytes:
+    """The octets in the file `name` of `state_dir`, made with `random` when there are none. Raises ConfigError."""
+    path = state_dir / name
     try:
         if not path.exists():
             _write(path, random(OCTETS))
@@ -19,7 +19,7 @@ def state_secret(state_dir: Path, random: Callable[[int], bytes]) -> bytes:
     except OSError as error:
         raise ConfigError([f"server.state_dir: cannot read or make {path}: {error.strerror}"]) from None
     if len(kept) != OCTETS:
-        raise ConfigError([f"server.state_dir: {path} is not a secret of {OCTETS} octets; remove it to have a new one made"])
+        raise ConfigError([f"server.state_dir: {path} does not hold {OCTETS} octets; remove it to have a new one made"])
     return kept
 
 

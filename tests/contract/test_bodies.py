@@ -1,4 +1,4 @@
-"""What every Bodies does: the spool of files and the fake that other tests use."""
+"""What every Bodies does: the spool of files, the rows of chunks and the fake that other tests use."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +14,10 @@ from gateway.queue.body import BLOCK, INLINE, BodyBuffer
 from gateway.queue.model import BodyRef, Inline, Spooled
 from gateway.queue.ports import Bodies
 from gateway.queue.spool import Spool
+from gateway.store.chunks import Chunks
 from tests.fakes import FakeBodies
 from tests.pump import Pump
+from tests.stores import postgresql_url, running
 
 T = TypeVar("T")
 NAME = "0000000000000001"
@@ -26,10 +28,14 @@ def pump() -> Pump:
     return Pump()
 
 
-@pytest.fixture(params=["spool", "fake"])
+@pytest.fixture(params=["spool", "chunks", "fake"])
 def bodies(request: pytest.FixtureRequest, tmp_path: Path, pump: Pump) -> Iterator[Bodies]:
     if request.param == "fake":
         yield FakeBodies()
+        return
+    if request.param == "chunks":
+        with running(postgresql_url(request.getfixturevalue("postgresql")), pump) as database:
+            yield Chunks(database)
         return
     pool = ThreadPool(1, 4)
 

@@ -58,6 +58,10 @@ class ServerProcess:
             )
         until(self._is_ready, lambda: f"{self._name}: {self._tail()}", PATIENCE)
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
+
     def kill(self) -> None:
         """As kill -9 and the out-of-memory killer do, with the processes that it started."""
         if self._process is not None:

@@ -206,6 +206,8 @@ BAD: list[tuple[str, str, str]] = [
     ("[accounts.columns]\npasword = 'x'", "accounts.columns.pasword", "did you mean password?"),
     ("[store]\nurl = 'mysql://db/x'", "store.url", "neither SQLite nor PostgreSQL"),
     ("[store]\nurl = 'sqlite:///:memory:'", "store.url", "memory is lost"),
+    ("[store]\nurl = 'postgresql://db/x'", "server.secret", "machines that share a store have one secret"),
+    ("[server]\nsecret = ''\n[store]\nurl = 'postgresql+psycopg://db/x'", "server.secret", "openssl rand -hex 32"),
     ("[lockout]\nfailures = -1", "lockout.failures", "at least 0"),
     ("[lockout]\nipv4_prefix = 33", "lockout.ipv4_prefix", "32 at most"),
     ("[lockout]\nipv6_prefix = 0", "lockout.ipv6_prefix", "at least 1"),
@@ -243,7 +245,6 @@ BAD: list[tuple[str, str, str]] = [
     ("[server]\nworkers = 2", "server.workers", "not available in this version yet; leave it out"),
     ("[server]\nworkers = 'auto'", "server.workers", "not available in this version yet"),
     ("[[listen]]\nproxy_protocol_from = ['10.0.0.0/8']", "listen.1.proxy_protocol_from", "not available in this version yet"),
-    ("[store]\nurl = 'postgresql://db/x'", "store.url", "not available in this version yet"),
 ]
 
 

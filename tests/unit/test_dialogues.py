@@ -35,7 +35,7 @@ import pytest
 
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue.model import NewMessage
-from tests.harness import Client, Gateway
+from tests.harness import CLERK, Client, Gateway
 
 DIALOGUES = sorted((Path(__file__).parents[1] / "dialogues").glob("*.txt"))
 NAMES = [path.stem for path in DIALOGUES]
@@ -80,6 +80,7 @@ WORLD: dict[str, Callable[[Gateway], None]] = {
     "shop@brand.example is a credential": lambda world: world.sign_in.credentials.create("shop@brand.example", "stored:secret"),
     "the credential is reset": lambda world: world.sign_in.credentials.reset("shop@brand.example", "stored:other"),
     "the credential is deleted": lambda world: world.sign_in.credentials.delete("shop@brand.example"),
+    "the clerk has an alias": lambda world: world.table.sender_aliases.update({CLERK.id: frozenset({"clerk@example.com"})}),
     "the alias is removed": lambda world: world.table.sender_aliases.clear(),
 }
 

@@ -253,3 +253,27 @@ def test_logs_and_figures_hold_no_secret_and_no_address() -> None:
     for word in ("secret", "hunter2", "stored:", "example.net", "example.com", "example.org", "private", "AGRlbW9A"):
         assert word not in str(logs)
         assert word not in labels
+
+
+def test_thousands_of_recipients_over_the_limit_cost_one_look_and_one_line() -> None:
+    gateway = Gateway(daily_recipients=1, recipients=1000)
+    client = gateway.signed_in()
+    looks = gateway.ledger.looks
+    flood = b"".join(b"RCPT TO:<r%d@example.net>\r\n" % n for n in range(50))
+    with capture_logs() as logs:
+        replies = client.ask(ENVELOPE + flood).splitlines()
+        assert [line[:9] for line in replies] == [b"250 2.1.0", b"250 2.1.5"] + [b"450 4.7.1"] * 50
+        assert gateway.ledger.looks - looks == 2  # at MAIL and at the first recipient past the limit
+        assert len(logs) == 1
+        client.ask(b"RSET\r\n" + ENVELOPE + flood)
+    assert len(logs) == 2
+    assert figure(gateway, "quota_refusals_total", action="defer") == 100
+    assert gateway.ledger.refusals == {DEMO.id: 100}
+
+
+def test_a_limit_that_rises_meanwhile_counts_for_the_recipients_after_it() -> None:
+    gateway = Gateway(daily_recipients=1)
+    client = gateway.signed_in()
+    assert client.ask(ENVELOPE + b"RCPT TO:<b@example.net>\r\n").splitlines()[-1].startswith(b"450 ")
+    gateway.limit(daily_recipients=2)
+    assert client.ask(b"RCPT TO:<b@example.net>\r\nRCPT TO:<c@example.net>\r\n").splitlines()[0].startswith(b"250 ")

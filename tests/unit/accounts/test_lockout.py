@@ -134,7 +134,12 @@ def test_a_success_is_noted_only_when_there_is_something_to_note(has_failures: b
 
 
 @given(st.text(), st.text())
-def test_an_account_and_a_login_never_share_a_sheet(one: str, other: str) -> None:
+def test_an_account_a_credential_and_a_login_never_share_a_sheet(one: str, other: str) -> None:
     assert lockout.account_subject(one) != lockout.login_subject(other)
     assert lockout.account_id(lockout.account_subject(one)) == one
     assert lockout.account_id(lockout.login_subject(one)) == ""
+    subjects = {lockout.account_subject("1"), lockout.credential_subject(1), lockout.login_subject("1")}
+    assert len(subjects) == 3
+    assert {lockout.credential_id(subject) for subject in subjects} == {None, 1}
+    assert lockout.account_id(lockout.credential_subject(1)) == ""
+    assert lockout.credential_id(lockout.login_subject(other)) is None

@@ -1,15 +1,19 @@
-"""A fresh installation for each test, copied from one that `init` made once, and a way to run commands in it."""
+"""A fresh installation for each test, copied from one that `init` made once; ways to run commands in it and fill its store."""
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.command import root
+from gateway.config import load
+from gateway.store.engine import opened
 
 Run = Callable[..., Result]
+Put = Callable[..., None]
 
 
 def run_in(folder: Path, *arguments: str, stdin: str | None = None) -> Result:
@@ -37,6 +41,17 @@ def run(folder: Path) -> Run:
         return run_in(folder, *arguments, stdin=stdin)
 
     return run
+
+
+@pytest.fixture
+def put(folder: Path) -> Put:
+    """Runs a function on a connection to the installation's store: `put(function, ARGUMENTS...)`."""
+
+    def put(function: Callable[..., None], *arguments: Any, **named: Any) -> None:
+        with opened(load(folder / "gateway.toml", {}).store.url.get_secret_value(), write=True) as connection:
+            function(connection, *arguments, **named)
+
+    return put
 
 
 @pytest.fixture

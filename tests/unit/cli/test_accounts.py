@@ -29,12 +29,13 @@ def test_list(run: Run) -> None:
             "login": "demo@example.com",
             "active": True,
             "max_message_size": None,
+            "daily_recipients": None,
             "hash": "bcrypt",
         }
     }
     shown = run("accounts", "list").stdout.splitlines()
-    assert shown[0].split() == ["id", "login", "active", "max", "message", "size", "hash"]
-    assert shown[1].split() == ["1", "demo@example.com", "yes", "-", "bcrypt"]
+    assert shown[0].split() == ["id", "login", "active", "max", "message", "size", "daily", "recipients", "hash"]
+    assert shown[1].split() == ["1", "demo@example.com", "yes", "-", "-", "bcrypt"]
 
 
 def test_add(run: Run) -> None:
@@ -100,6 +101,43 @@ def test_a_limit_that_does_not_count_yet_is_said(run: Run, settings: Callable[..
     assert 'max_message_size = "max_message_size"' in run(*add, "ann@example.com", stdin="secret\n").stderr
     settings("# [accounts.columns]", '[accounts.columns]\nmax_message_size = "max_message_size"')
     assert run(*add, "bob@example.com", stdin="secret\n").stderr == ""
+
+
+@pytest.mark.parametrize("recipients", [0, 7])
+def test_a_daily_limit_of_its_own(run: Run, settings: Callable[..., None], recipients: int) -> None:
+    add = ("accounts", "add", "--daily-recipients", str(recipients), "--password-stdin")
+    assert 'daily_recipients = "daily_recipients"' in run(*add, "ann@example.com", stdin="secret\n").stderr
+    assert accounts(run)["ann@example.com"]["daily_recipients"] == recipients
+    settings("# [accounts.columns]", '[accounts.columns]\ndaily_recipients = "daily_recipients"')
+    assert run(*add, "bob@example.com", stdin="secret\n").stderr == ""
+
+
+@pytest.mark.parametrize("recipients", ["-1", "many", str(2**31)])
+def test_no_daily_limit(run: Run, recipients: str) -> None:
+    result = run("accounts", "add", "ann@example.com", "--daily-recipients", recipients, "--password-stdin", stdin="secret\n")
+    assert result.exit_code == 2
+    assert "ann@example.com" not in accounts(run)
+
+
+def test_a_demo_table_that_an_earlier_version_made(folder: Path, run: Run) -> None:
+    table = sqlite3.connect(folder / "var/accounts.db")
+    table.execute("ALTER TABLE users DROP COLUMN daily_recipients")
+    table.commit()
+    table.close()
+    assert signs_in(run, "demo@example.com", (folder / "var/demo-password").read_text("utf-8").strip())
+    assert accounts(run)["demo@example.com"]["daily_recipients"] is None
+    assert (
+        run("accounts", "add", "ann@example.com", "--daily-recipients", "7", "--password-stdin", stdin="secret").exit_code == 0
+    )
+    assert accounts(run)["ann@example.com"]["daily_recipients"] == 7
+
+
+def test_a_password_that_is_no_text(folder: Path) -> None:
+    program = [sys.executable, "-c", "from gateway.cli import main; main()", "--config", str(folder / "gateway.toml")]
+    command = [*program, "accounts", "passwd", "demo@example.com", "--password-stdin"]
+    done = subprocess.run(command, input=b"p\xe4ssword\n", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"is not UTF-8 text" in done.stderr
 
 
 def test_passwd(folder: Path, run: Run) -> None:

@@ -1,5 +1,7 @@
 """The root command: help for all, one line and a status for every failure, and no reactor."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from click.testing import CliRunner, Result
 from gateway import __version__
 from gateway.cli.command import Root, root
 from gateway.cli.listing import age
-from gateway.errors import ConfigError, NotFound, Unavailable
+from gateway.errors import ConfigError, Conflict, NotFound, Unavailable
 
 Run = Callable[..., Result]
 
@@ -48,10 +50,14 @@ def test_every_listing_has_json() -> None:
         "config show",
         "doctor",
         "accounts list",
+        "credentials list",
+        "domains list",
         "lockouts list",
         "login history",
         "queue list",
         "queue show",
+        "suspensions list",
+        "usage show",
     }
     for path, command in listings.items():
         assert path == "config show" or any("--json" in each.opts for each in command.params)
@@ -94,7 +100,19 @@ def test_store_migrate(folder: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("store", "migrate"), ("queue", "list"), ("lockouts", "list"), ("lockouts", "clear", "192.0.2.1")]
+    "arguments",
+    [
+        ("store", "migrate"),
+        ("queue", "list"),
+        ("lockouts", "list"),
+        ("lockouts", "clear", "192.0.2.1"),
+        ("suspensions", "list"),
+        ("domains", "list"),
+        ("domains", "remove", "none.example"),
+        ("credentials", "list"),
+        ("credentials", "delete", "clear@none.example"),
+        ("usage", "export", "--month", "2026-11", "--no-logins"),
+    ],
 )
 def test_the_store_can_be_looked_after_without_the_secrets_of_others(
     run: Run, settings: Callable[..., None], arguments: tuple[str, ...]
@@ -104,7 +122,29 @@ def test_the_store_can_be_looked_after_without_the_secrets_of_others(
     assert run("config", "check").exit_code == 2
     result = run(*arguments)
     assert "CREDENTIALS_DIRECTORY" not in result.output
-    assert result.exit_code == (1 if "clear" in arguments else 0)  # 1: nothing to clear
+    assert result.exit_code == (1 if {"clear", "remove", "delete"} & {*arguments} else 0)  # 1: nothing there
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("login", "history", "demo@example.com"),
+        ("login", "test", "demo@example.com", "--password-stdin"),
+        ("lockouts", "clear", "demo@example.com"),
+        ("usage", "show", "demo@example.com"),
+        ("usage", "export", "--month", "2026-11"),
+        ("suspensions", "lift", "demo@example.com"),
+        ("domains", "add", "shop.example", "demo@example.com"),
+        ("credentials", "create", "till@shop.example"),
+    ],
+)
+def test_accounts_can_be_looked_after_without_the_secrets_of_next_hops(
+    run: Run, settings: Callable[..., None], arguments: tuple[str, ...]
+) -> None:
+    settings("maildir:var/mail", "smtp://u@smart.example?password_file=${CREDENTIALS_DIRECTORY}/password")
+    result = run(*arguments, stdin="wrong\n")
+    assert "CREDENTIALS_DIRECTORY" not in result.output
+    assert result.exit_code in (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +152,9 @@ def test_the_store_can_be_looked_after_without_the_secrets_of_others(
     [
         (NotFound("no such thing"), 1, "no such thing"),
         (Unavailable("the disk is away"), 1, "the disk is away"),
+        (Conflict("there is one"), 1, "there is one"),
+        (NotFound("a\nb\x1b[2J\0\udcff"), 1, "a?b?[2J??"),
+        (NotFound("x" * 5000), 1, "x" * 497 + "..."),
         (ConfigError(["a: wrong", "b: wrong"]), 2, "a: wrong\nb: wrong"),
         (PermissionError(13, "Permission denied", "/x"), 1, "/x: Permission denied"),
     ],
@@ -138,6 +181,22 @@ def failing(error: Exception) -> click.Group:
         raise error
 
     return group
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_every_terminal_can_show_every_login(run: Run, folder: Path, encoding: str) -> None:
+    assert run("accounts", "add", "zoë☃@example.com", "--password-stdin", stdin="long enough\n").exit_code == 0
+    program = "from gateway.cli.command import main; main()"
+    command = [sys.executable, "-c", program, "--config", str(folder / "gateway.toml"), "accounts", "list"]
+
+    def said(*options: str) -> str:
+        there = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([*command, *options], env=there, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode("utf-8" if encoding == "ascii" else encoding)  # click takes ASCII for a mistake
+
+    assert ("\\u2603" if encoding == "latin-1" else "☃") in said()
+    assert "zoë☃@example.com" in [account["login"] for account in json.loads(said("--json"))]
 
 
 def test_no_reactor_is_imported() -> None:

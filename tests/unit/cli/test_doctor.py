@@ -90,7 +90,7 @@ def test_a_fresh_installation_has_no_problem(run: Run) -> None:
     result = run("doctor")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[-1].endswith(": 0 problems, 2 warnings.")
+    assert lines[-1].endswith(": 0 problems, 1 warning.")
     assert {line.split()[0] for line in lines[:-2]} == {"ok", "warning"}
 
 
@@ -132,9 +132,19 @@ def test_root_is_told_that_the_server_is_somebody_else(folder: Path, run: Run, m
     assert levels == ["warning"]
 
 
-def test_one_of_a_kind_is_counted_so(run: Run, settings: Settings) -> None:
-    settings("[limits]", "[limits]\ndaily_recipients = 0")
-    assert run("doctor").stdout.splitlines()[-1].endswith(" findings: 0 problems, 1 warning.")
+def test_several_of_a_kind_are_counted_so(run: Run, settings: Settings) -> None:
+    with hop(["SIZE"]) as place:
+        settings('next_hop = ["maildir:var/mail"]', f'next_hop = ["smtp://{place}"]')
+        assert run("doctor").stdout.splitlines()[-1].endswith(" findings: 0 problems, 2 warnings.")
+
+
+@pytest.mark.parametrize("column", ["max_message_size", "daily_recipients", "smtp_enabled", "active"])
+def test_an_optional_column_that_is_not_there(run: Run, settings: Settings, column: str) -> None:
+    settings("# [accounts.columns]", f'[accounts.columns]\n{column} = "quota_mails"')
+    [(level, text)] = findings(run, f"accounts.columns.{column}")
+    assert level == "problem"
+    assert '"users" has no column "quota_mails"' in text
+    assert 'set it to "" if there is none' in text
 
 
 def test_aliases(folder: Path, run: Run, settings: Settings) -> None:

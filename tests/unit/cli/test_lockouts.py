@@ -3,18 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import Result
 from sqlalchemy import Connection, insert
 
-from gateway.config import load
 from gateway.store.clock import now
-from gateway.store.engine import opened
-from gateway.store.schema import failure, lockout, sign_in
+from gateway.store.schema import credential, domain, failure, lockout, sign_in
 
 Run = Callable[..., Result]
+Put = Callable[..., None]
 
 V4, V6 = "192.0.2.1/32", "2001:db8:1:2::/64"
 DEMO = "a:1"  # demo@example.com, whom `init` made
@@ -37,20 +35,16 @@ def tried(connection: Connection, network: str, result: str, count: int, age: fl
     connection.execute(insert(sign_in).values(first=now() - age - 3600, last=now() - age), {**key, "count": count})
 
 
-@pytest.fixture
-def put(folder: Path) -> Callable[..., None]:
-    """Runs one of the above on the installation's store."""
-
-    def put(function: Callable[..., None], *arguments: Any, **named: Any) -> None:
-        url = load(folder / "gateway.toml", {}).store.url.get_secret_value()
-        with opened(url, write=True) as connection:
-            function(connection, *arguments, **named)
-
-    return put
+def user(connection: Connection, name: str, number: int) -> None:
+    """An SMTP user of a domain of account 1."""
+    of = name.partition("@")[2]
+    connection.execute(insert(domain).values(added=now()), {"name": of, "account_id": "1"})
+    values = {"id": number, "domain": of, "slot": 1, "name": name, "stored": "", "last_network": ""}
+    connection.execute(insert(credential).values(changed=now()), values)
 
 
 @pytest.fixture
-def filled(run: Run, put: Callable[..., None]) -> Run:
+def filled(run: Run, put: Put) -> Run:
     """Four locks that hold, one that is over, and what was counted."""
     put(lock, "account_network", DEMO, V4, left=130.0)
     put(lock, "account", DEMO, "", left=600.0)
@@ -85,7 +79,7 @@ def test_list(filled: Run) -> None:
 
 def test_list_has_stable_keys(filled: Run) -> None:
     rows = json.loads(filled("lockouts", "list", "--json").stdout)
-    assert {tuple(row) for row in rows} == {("scope", "account_id", "login", "network", "age", "left")}
+    assert {tuple(row) for row in rows} == {("scope", "account_id", "login", "credential", "network", "age", "left")}
     assert rows[0]["left"] == pytest.approx(600, abs=30)
     assert left(filled) == DEMO_LOCKS | V6_LOCKS
 
@@ -131,7 +125,7 @@ def test_clear_when_the_login_table_is_away(folder: Path, filled: Run) -> None:
     assert filled("lockouts", "clear", "192.0.2.1").exit_code == 0  # a network needs no login table
 
 
-def test_history(run: Run, put: Callable[..., None]) -> None:
+def test_history(run: Run, put: Put) -> None:
     put(tried, V4, "ok", 12, 1000.0)
     put(tried, V6, "stale", 3, 7200.0)
     put(tried, "", "wrong", 40, 90_000.0)
@@ -146,14 +140,14 @@ def test_history(run: Run, put: Callable[..., None]) -> None:
     assert (empty, last) == ("", f"An old password is still used from: {V6}")
 
 
-def test_history_has_stable_keys(run: Run, put: Callable[..., None]) -> None:
+def test_history_has_stable_keys(run: Run, put: Put) -> None:
     put(tried, V4, "stale", 12, 60.0)
     [row] = json.loads(run("login", "history", "demo@example.com", "--json").stdout)
     assert list(row) == ["network", "mechanism", "result", "first", "last", "count"]
     assert (row["network"], row["count"], row["last"]) == (V4, 12, pytest.approx(60, abs=30))
 
 
-def test_history_is_limited(run: Run, put: Callable[..., None]) -> None:
+def test_history_is_limited(run: Run, put: Put) -> None:
     for n in range(3):
         put(tried, f"192.0.2.{n}/32", "ok", 1, float(n * 100))
     rows = json.loads(run("login", "history", "demo@example.com", "--json", "--limit", "2").stdout)
@@ -164,4 +158,48 @@ def test_no_history(run: Run) -> None:
     result = run("login", "history", "demo@example.com")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No attempts in 30 days.\n")
     unknown = run("login", "history", "nobody@example.com")
-    assert (unknown.exit_code, unknown.stderr) == (1, "no account has the login nobody@example.com\n")
+    assert (unknown.exit_code, unknown.stderr) == (
+        1,
+        "no account has the login nobody@example.com, and no SMTP user the name\n",
+    )
+
+
+class TestOfAnSmtpUser:
+    @pytest.fixture(autouse=True)
+    def _locked(self, filled: Run, put: Put) -> None:
+        """Beside the account that it belongs to."""
+        put(user, "till@shop.example", 7)
+        put(lock, "account", "c:7", "", left=900.0)
+        put(lock, "account_network", "c:8", V4, left=950.0)  # of one that was deleted
+        put(failed, "c:7", V4, 3)
+
+    def test_list(self, run: Run) -> None:
+        first, second, *_ = json.loads(run("lockouts", "list", "--json").stdout)
+        assert (first["credential"], first["login"], first["account_id"]) == (None, None, None)
+        assert (second["credential"], second["login"], second["account_id"]) == ("till@shop.example", None, None)
+        assert [line.split()[1] for line in run("lockouts", "list").stdout.splitlines()[1:3]] == ["c:8", "till@shop.example"]
+
+    def test_clear(self, run: Run) -> None:
+        assert run("lockouts", "clear", "Till@Shop.example").stdout == "1 lockout and 3 failed sign-ins cleared.\n"
+        assert ("account", "1", None) in left(run)
+        assert run("lockouts", "clear", "Till@Shop.example").exit_code == 1
+
+    def test_clear_of_the_account_leaves_it(self, run: Run) -> None:
+        assert run("lockouts", "clear", "demo@example.com").stdout == "2 lockouts and 5 failed sign-ins cleared.\n"
+        assert "till@shop.example" in run("lockouts", "list").stdout
+
+    def test_history(self, run: Run, put: Put) -> None:
+        put(tried, V4, "ok", 12, 60.0)
+        put(tried, V6, "wrong", 3, 60.0, subject="c:7")
+        [row] = json.loads(run("login", "history", "TILL@shop.example", "--json").stdout)
+        assert (row["network"], row["result"], row["count"]) == (V6, "wrong", 3)
+
+
+@pytest.mark.parametrize("name", ["a\nb@example.com", "x" * 5000, "\0", "\udcff", "é@\x1b[2J"])
+@pytest.mark.parametrize("command", [("lockouts", "clear"), ("login", "history")])
+def test_hostile_names(filled: Run, command: tuple[str, str], name: str) -> None:
+    result = filled(*command, name)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert len(result.stderr) < 600
+    assert result.stderr.strip().isprintable()
+    assert "bug" not in result.stderr

@@ -7,6 +7,10 @@ from pathlib import Path
 import bcrypt
 import pytest
 from click.testing import Result
+from sqlalchemy import Connection
+
+from gateway.accounts.credentials import stored_chosen, stored_random
+from gateway.store import credentials, domains
 
 Run = Callable[..., Result]
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -36,7 +40,12 @@ def _own_table(folder: Path, settings: Callable[..., None]) -> None:
     [
         ("ANN@example.com", "secret", "235 2.7.0", "the password of account 1 is right"),
         ("ann@example.com", "Secret", "535 5.7.8", "account 1 has another password"),
-        ("bob@example.com", "secret", "535 5.7.8", 'no row of "users" has this login in column "email"'),
+        (
+            "bob@example.com",
+            "secret",
+            "535 5.7.8",
+            'no row of "users" has this login in column "email", and no SMTP user this name',
+        ),
         ("x" * 255, "secret", "535 5.7.8", "no account can have this login"),
         ("off@example.com", "secret", "535 5.7.8", 'account 2 is right, but it is disabled ("is_active"'),
         ("off@example.com", "wrong", "535 5.7.8", "account 2 has another password, but it is disabled"),
@@ -78,3 +87,72 @@ def test_missing_column(run: Run, settings: Callable[..., None]) -> None:
     result = run("login", "test", "ann@example.com", "--password-stdin", stdin="secret")
     assert result.exit_code == 1
     assert "enabled" in result.stdout
+
+
+class TestAnSmtpUser:
+    """Of the domains of accounts 1, 2 and 9, which is gone; and one whose name is a login."""
+
+    @pytest.fixture(autouse=True)
+    def _users(self, put: Callable[..., None]) -> None:
+        def users(connection: Connection) -> None:
+            for account in ("1", "2", "9"):
+                domains.add(connection, f"shop{account}.example", account)
+                credentials.create(connection, f"till@shop{account}.example", stored_random("random"))
+            credentials.create(connection, "fax@shop1.example", stored_chosen("correct horse"))
+            domains.add(connection, "example.com", "1")
+            credentials.create(connection, "ann@example.com", stored_random("random"))
+
+        put(users)
+
+    @pytest.mark.parametrize(
+        ("name", "password", "reply", "why"),
+        [
+            (
+                "Till@Shop1.example",
+                "random",
+                "235 2.7.0",
+                "the password of SMTP user till@shop1.example of account 1 is right; "
+                "it may send messages of up to 26214400 octets as shop1.example",
+            ),
+            ("till@shop1.example", "Random", "535 5.7.8", "SMTP user till@shop1.example of account 1 has another password"),
+            ("till@shop1.example", "secret", "535 5.7.8", "SMTP user till@shop1.example of account 1 has another password"),
+            ("fax@shop1.example", "correct horse", "235 2.7.0", "of SMTP user fax@shop1.example of account 1 is right"),
+            ("fax@shop1.example", "random", "535 5.7.8", "SMTP user fax@shop1.example of account 1 has another password"),
+            (
+                "till@shop2.example",
+                "random",
+                "535 5.7.8",
+                'of SMTP user till@shop2.example of account 2 is right, but its account is disabled ("is_active"',
+            ),
+            (
+                "till@shop9.example",
+                "random",
+                "535 5.7.8",
+                'SMTP user till@shop9.example belongs to account 9, and no row of "users" has this id',
+            ),
+            ("ann@example.com", "random", "535 5.7.8", "Why: account 1 has another password"),
+            ("ann@example.com", "secret", "235 2.7.0", "the password of account 1 is right"),
+        ],
+    )
+    def test_reply_and_reason(self, run: Run, name: str, password: str, reply: str, why: str) -> None:
+        result = run("login", "test", name, "--password-stdin", stdin=password + "\n")
+        assert result.stdout.startswith(f"Reply: {reply} ")
+        assert why in result.stdout
+        assert result.exit_code == (0 if reply.startswith("235") else 1)
+
+    def test_an_account_that_lives_on_its_smtp_users_alone(self, folder: Path, run: Run, settings: Callable[..., None]) -> None:
+        own = sqlite3.connect(folder / "own.db")
+        own.execute("ALTER TABLE users ADD COLUMN smtp INTEGER NOT NULL DEFAULT 0")
+        own.commit()
+        own.close()
+        settings("# [accounts.columns]", '[accounts.columns]\nsmtp_enabled = "smtp"')
+        assert run("login", "test", "ann@example.com", "--password-stdin", stdin="secret").exit_code == 1
+        assert run("login", "test", "till@shop1.example", "--password-stdin", stdin="random").exit_code == 0
+
+    def test_the_store_away(self, folder: Path, run: Run) -> None:
+        """Nobody can say then; and an account needs nothing of it."""
+        (folder / "var/gateway.db").unlink()
+        result = run("login", "test", "till@shop1.example", "--password-stdin", stdin="random")
+        assert result.exit_code == 1
+        assert "Reply: 454 4.7.0" in result.stdout
+        assert run("login", "test", "ann@example.com", "--password-stdin", stdin="secret").exit_code == 0

@@ -89,8 +89,20 @@ def test_list_has_stable_keys(filled: Run) -> None:
 def test_list_for_people(filled: Run) -> None:
     result = filled("queue", "list")
     heading, one, three, four = result.stdout.splitlines()
-    assert heading.split() == ["id", "message", "account", "recipient", "state", "age", "attempts", "next", "last", "reply"]
-    assert one.split()[1:7] == [A, "7", "one@example.net", "queued", "2h", "1"]
+    assert heading.split() == [
+        "id",
+        "message",
+        "account",
+        "recipient",
+        "class",
+        "state",
+        "age",
+        "attempts",
+        "next",
+        "last",
+        "reply",
+    ]
+    assert one.split()[1:8] == [A, "7", "one@example.net", "to", "queued", "2h", "1"]
     assert "451 4.3.0 busy?[31m" in one
     assert "active" in three
     assert "held" in four
@@ -128,7 +140,10 @@ def test_show(folder: Path, filled: Run) -> None:
     ):
         assert words in shown.stdout
     assert "\x1b" not in shown.stdout
+    rows = [line.split() for line in shown.stdout.splitlines() if "@example" in line]
+    assert [row[4] for row in rows if row[1] == A] == ["to", "bcc"]
     whole = json.loads(filled("queue", "show", A, "--json").stdout)
+    assert [r["field"] for r in whole["recipients"]] == ["to", "bcc"]
     assert [r["state"] for r in whole["recipients"]] == ["queued", "delivered"]
     assert [a["code"] for a in whole["attempts"]] == [451]
     assert whole["header"].startswith("Subject: ")

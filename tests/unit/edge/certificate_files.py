@@ -16,8 +16,8 @@ NOW = datetime.now(UTC).timestamp()
 
 
 def write_pair(folder: Path, name: str, *hosts: str, days: float = 30) -> None:
-    """`name`.pem and `name`.key for `hosts`, valid for `days` more (less than none: expired)."""
-    until = datetime.now(UTC) + timedelta(days=days)
+    """`name`.pem and `name`.key for `hosts`, valid for `days` from NOW on (less than none: expired)."""
+    until = datetime.fromtimestamp(NOW, UTC) + timedelta(days=days)
     since = min(datetime.now(UTC), until) - timedelta(days=1)
     pair = AUTHORITY.issue_cert(*hosts, not_before=since, not_after=until)
     chain = b"".join(blob.bytes() for blob in pair.cert_chain_pems)

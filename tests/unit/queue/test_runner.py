@@ -85,9 +85,11 @@ class TestHandOver:
         with pytest.raises(Unavailable):
             it.accept()
         over = it.stop(15)
-        it.clock.advance(1)
+        with capture_logs() as logs:
+            it.clock.advance(1)
         value_of(over)
         assert it.states() == [State.QUEUED]
+        assert logs == []
 
     def test_what_is_denied_or_a_duplicate_is_answered_and_leaves_the_window(self) -> None:
         it = Sending()

@@ -71,8 +71,11 @@ class Counted:
 
 @pytest.mark.parametrize(
     "trouble",
-    ["DO 'BEGIN RAISE deadlock_detected; END'", "DO 'BEGIN RAISE serialization_failure; END'"]
-    + ["DO 'BEGIN RAISE read_only_sql_transaction; END'", END_YOURSELF],
+    [
+        *(f"DO 'BEGIN RAISE {one}; END'" for one in ("deadlock_detected", "serialization_failure")),
+        "DO 'BEGIN RAISE read_only_sql_transaction; END'",
+        END_YOURSELF,
+    ],
 )
 def test_a_group_that_was_certainly_not_committed_is_run_again(database: Database, pump: Pump, trouble: str) -> None:
     item = Counted(trouble)

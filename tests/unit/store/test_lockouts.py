@@ -156,6 +156,13 @@ def test_locks_are_counted_and_logged_without_a_login(database: Database, pump: 
     assert "ann@" not in str(logs)
 
 
+def test_a_lock_of_a_credential_is_logged_with_its_number(database: Database, pump: Pump) -> None:
+    with structlog.testing.capture_logs() as logs:
+        wrong(book_of(database), pump, *(attempt(n, account="c:12") for n in range(2)))
+        wrong(book_of(database), pump, *(attempt(n, network=2) for n in range(2)))
+    assert [(line["account"], line.get("credential")) for line in logs] == [("", 12), ("7", None)]
+
+
 def count(database: Database, pump: Pump, table: Any) -> int:
     return pump.result(database.read(lambda c: int(c.execute(select(func.count()).select_from(table)).scalar_one())))
 

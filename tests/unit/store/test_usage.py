@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Engine, event, func, insert, select
 
 from gateway.errors import NotFound, Unavailable
 from gateway.queue.allowance import DAY, Denied, OnLimit, Terms
-from gateway.queue.model import Envelope, Field, Inline, NewMessage, NewRecipient
+from gateway.queue.model import Envelope, Field, Inline, NewMessage, NewRecipient, Queued
 from gateway.store import suspensions
 from gateway.store.clock import now, today
 from gateway.store.database import Database
@@ -19,7 +19,7 @@ from gateway.store.schema import resend, suspension, usage_day
 from gateway.store.usage import KEEP_DAYS, MAX_WAITING, SqlLedger, UsageDay, standing_now, usage_of, usage_of_month
 from tests.pump import Pump
 from tests.statements import statements
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, store_url, url_of
 
 TWO = Terms(2, OnLimit.SUSPEND)
 
@@ -29,9 +29,9 @@ def pump() -> Pump:
     return Pump()
 
 
-@pytest.fixture
-def database(tmp_path: Path, pump: Pump) -> Iterator[Database]:
-    with running(store_url(tmp_path), pump) as database:
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path, pump: Pump) -> Iterator[Database]:
+    with running(url_of(request.param, tmp_path, request), pump) as database:
         yield database
 
 
@@ -117,9 +117,30 @@ class TestDenied:
         assert pump.result(outbox.take(10)) == []
 
     def test_nor_of_a_key_that_it_took_over(self, database: Database, outbox: SqlOutbox, pump: Pump) -> None:
-        write(database, pump, resend, {"key": "k", "message_id": "gone", "at": 1.0})
+        write(database, pump, resend, {"key": "k", "account_id": "7", "message_id": "gone", "at": 1.0})
         assert isinstance(pump.result(outbox.add(new(1, recipients=3, key="k"), lease=True)), Denied)
         assert count(database, pump, resend) == 0
+
+    def test_unless_it_fits_by_the_time_that_its_denial_is_looked_at(
+        self, database: Database, outbox: SqlOutbox, pump: Pump
+    ) -> None:
+        """As another connection may lift a suspension between two statements, or midnight come."""
+        assert isinstance(pump.result(outbox.add(new(1, recipients=3), lease=False)), Denied)
+        lifted: list[str] = []
+
+        def lift(_c: object, cursor: Any, statement: str, *_: object) -> None:
+            if not lifted and statement.startswith("SELECT") and "usage_day" in statement:
+                lifted.append(statement)
+                cursor.execute("UPDATE suspension SET lifted = 1.0")
+
+        event.listen(Engine, "before_cursor_execute", lift)
+        try:
+            answer = pump.result(outbox.add(new(2, recipients=2), lease=False))
+        finally:
+            event.remove(Engine, "before_cursor_execute", lift)
+        assert isinstance(answer, Queued)
+        assert answer.standing is not None
+        assert (answer.standing.used, usage(database, pump)[0].recipients) == (2, 2)
 
 
 class TestRefusals:
@@ -219,7 +240,7 @@ class TestSweeping:
     def test_old_resends(self, database: Database, ledger: SqlLedger, pump: Pump) -> None:
         at = pump.result(database.read(lambda connection: float(connection.execute(select(now())).scalar_one())))
         ages = {"old": 700.0, "older": 800.0, "fresh": 500.0}
-        rows = [{"key": key, "message_id": key, "at": at - age} for key, age in ages.items()]
+        rows = [{"key": key, "account_id": "7", "message_id": key, "at": at - age} for key, age in ages.items()]
         write(database, pump, resend, *rows)
         assert [pump.result(ledger.sweep(1)) for _ in range(3)] == [1, 1, 0]
         assert count(database, pump, resend) == 1
@@ -235,6 +256,7 @@ class TestSweeping:
         assert count(database, pump, suspension) == 2
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_no_statement_reads_a_whole_table(database: Database, ledger: SqlLedger, outbox: SqlOutbox, pump: Pump) -> None:
     with statements() as seen:
         for id_, recipients, key in ((1, 2, "k"), (2, 2, "k"), (3, 1, "l")):  # queued, a duplicate, denied
@@ -257,4 +279,4 @@ def test_no_statement_reads_a_whole_table(database: Database, ledger: SqlLedger,
     tables = ("usage_day", "suspension", "resend", "recipient", "message")
     assert [each for each in found if each[0].startswith(tuple(f"SCAN {table}" for table in tables))] == []
     used_indexes = {word for step, _ in found for word in step.split() if word.startswith(("suspension_", "recipient_"))}
-    assert used_indexes == {"suspension_active", "suspension_day", "recipient_message"}
+    assert used_indexes == {"suspension_active", "suspension_day", "recipient_message", "recipient_lease"}

@@ -1,0 +1,127 @@
+"""Which gateways live, and the end of the leases of those that do not.
+
+Theory of operation. A lease is the number of a row in `process`: one row for each life of a gateway. On SQLite the lock file
+of a gateway's state directory tells whether it lives. Machines that share a store cannot see each other's files: there each
+renews the heartbeat in its row, by the store's clock, and one whose heart has not beaten for 45 s is dead. Any other ends its
+leases in small steps, so its mail is taken over within a minute. There is no leader: several may do this at once.
+
+Whoever was only stopped and wakes up is dead to the others all the same. Its row may be gone, then it takes a new number; and
+since numbers are never given out again, nothing that it had leased is still its own. A lease that is committed under a number
+whose row is gone already (a group that was held up) belongs to the dead, too.
+
+While the store is away no heart beats, and when it is back all look dead. So nobody buries others before its own heart has
+beaten for 45 s without a gap.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, delete, exists, insert, select, union, update
+
+from gateway import maillog
+from gateway.store.clock import now
+from gateway.store.database import Database
+from gateway.store.schema import process, recipient
+
+BEAT_EVERY = 5.0  # seconds
+GAP = 20.0  # seconds between two beats that others may have lost, too: at least two of ours are missing
+DEAD_AFTER = 45.0  # seconds
+STEP = 500  # leases ended in one transaction
+
+_ENTER = insert(process).values(started=now(), heartbeat=now()).returning(process.c.id, process.c.heartbeat)
+_BEAT = update(process).where(process.c.id == bindparam("us")).values(heartbeat=now()).returning(process.c.heartbeat)
+_STALE = process.c.heartbeat < now() - DEAD_AFTER
+_LEASED = recipient.c.process.is_not(None)
+_OF_NOBODY = select(recipient.c.process).distinct().where(_LEASED, ~exists().where(process.c.id == recipient.c.process))
+_DEAD = union(select(process.c.id).where(_STALE), _OF_NOBODY)
+_OF_THE_DEAD = recipient.c.process.in_(bindparam("dead", expanding=True))
+_END = (
+    update(recipient)
+    .where(
+        recipient.c.id.in_(
+            select(recipient.c.id).where(_OF_THE_DEAD).limit(bindparam("most")).with_for_update(skip_locked=True)
+        )
+    )
+    .values(process=None)
+)
+_END_ALL = update(recipient).where(_OF_THE_DEAD).values(process=None)
+_FORGET = delete(process).where(process.c.id.in_(bindparam("dead", expanding=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """`number` is our row's; the heart has beaten without a gap since `since`, last at `last` (by the store's clock)."""
+
+    number: int
+    since: float
+    last: float
+
+
+class Processes:
+    """The rows of `process` in `database`.
+
+    `name` is that of our state directory, which nobody else has; `lives` tells of another name whether its gateway runs, as
+    far as this machine can know. `register` comes before all else.
+    """
+
+    def __init__(self, database: Database, name: str, lives: Callable[[str], bool]) -> None:
+        self._database = database
+        self._name = name
+        self._lives = lives
+        self._life = _Life(0, 0.0, 0.0)
+
+    @property
+    def number(self) -> int:
+        """Ours, which our leases bear."""
+        return self._life.number
+
+    async def register(self) -> None:
+        """End the leases of our earlier lives and of those who do not live, and take a number. Raises Unavailable.
+
+        The caller holds the lock file of its state directory.
+        """
+        self._life = await self._database.write(self._begin_life)
+
+    async def beat(self) -> None:
+        """Say that we live, and end the leases of the dead. For stores that machines share. Raises Unavailable."""
+        ended = STEP
+        while ended == STEP:
+            ended = await self._beat()
+
+    async def _beat(self) -> int:
+        """How many leases were ended."""
+        number = self.number
+        self._life, dead, ended = await self._database.write(self._live_on)
+        if self.number != number:
+            maillog.taken_for_dead()
+        if ended:
+            maillog.taken_over(len(dead), ended)
+        return ended
+
+    # In the writer's thread
+
+    def _begin_life(self, connection: Connection) -> _Life:
+        rows = connection.execute(select(process.c.id, process.c.name)).all()
+        ended = [row.id for row in rows if row.name == self._name or not self._lives(row.name)]
+        connection.execute(_END_ALL, {"dead": [*ended, *connection.execute(_OF_NOBODY).scalars()]})
+        connection.execute(_FORGET, {"dead": ended})
+        return self._enter(connection)
+
+    def _enter(self, connection: Connection) -> _Life:
+        number, at = connection.execute(_ENTER, {"name": self._name}).one()
+        return _Life(number, at, at)
+
+    def _live_on(self, connection: Connection) -> tuple[_Life, Collection[int], int]:
+        life = self._beaten(connection)
+        dead = connection.execute(_DEAD).scalars().all() if life.last - life.since >= DEAD_AFTER else []
+        ended = connection.execute(_END, {"dead": dead, "most": STEP}).rowcount if dead else 0
+        if dead and ended < STEP:
+            connection.execute(_FORGET.where(_STALE), {"dead": dead})
+        return life, dead, ended
+
+    def _beaten(self, connection: Connection) -> _Life:
+        at = connection.execute(_BEAT, {"us": self.number}).scalar()
+        if at is None:
+            return self._enter(connection)
+        before = self._life
+        return _Life(before.number, before.since if 0 <= at - before.last <= GAP else at, at)
