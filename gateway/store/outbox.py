@@ -52,10 +52,9 @@ from gateway.store.schema import attempt, due_rows, held_back, message, queued, 
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
 _WAITING = (State.QUEUED, State.HELD)
 
-_IS_DUE = and_(due_rows, recipient.c.next_attempt <= now())
 _DUE = (
     select(recipient.c.message_id)
-    .where(_IS_DUE)
+    .where(due_rows, recipient.c.next_attempt <= now())
     .order_by(recipient.c.next_attempt, recipient.c.id)
     .limit(bindparam("rows"))
     .with_for_update(skip_locked=True)
@@ -66,11 +65,8 @@ _LEASE = (
     .where(
         recipient.c.id.in_(
             select(recipient.c.id)
-            .where(
-                recipient.c.message_id.in_(bindparam("messages", expanding=True)),
-                due_rows,
-                recipient.c.next_attempt - now() <= 0,
-            )
+            .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)))
+            .where(due_rows, recipient.c.next_attempt - now() <= 0)
             .with_for_update(skip_locked=True)
         )
     )
@@ -187,7 +183,8 @@ class SqlOutbox:
 
     async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
         """See the port. It may look at many, so it looks in a reader's thread and only leases in the writer's."""
-        ages, rows, us = {"warn_after": warn_after, "give_up": give_up}, limit * _ROWS_A_MESSAGE, self.processes.number
+        ages, us = {"warn_after": warn_after, "give_up": give_up}, self.processes.number
+        rows = limit * _ROWS_A_MESSAGE
         found = (await self._database.read(lambda connection: overdue.overdue(connection, rows, **ages)))[:limit]
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
