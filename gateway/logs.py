@@ -2,27 +2,30 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
-from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from gateway import maillog
+from gateway.logfile import LogFile
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]+")  # visible ASCII but for what quoting needs: " = and the backslash
 
 
-def configure(form: Literal["console", "json"], level: str, write: Callable[[str], object]) -> None:
-    """Send the lines of level and above to `write`, each with its line end."""
+def configure(form: Literal["console", "json"], level: str, write: Callable[[str], object], worker: int = 0) -> None:
+    """Send the lines of level and above to `write`, each with its line end, those of a worker with its number."""
     render: Any = structlog.processors.JSONRenderer() if form == "json" else _line
     structlog.configure(
         processors=[
+            partial(_with_worker, worker),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -34,10 +37,13 @@ def configure(form: Literal["console", "json"], level: str, write: Callable[[str
     )
 
 
-def file_writer(path: Path) -> Callable[[str], object]:
-    """Appends to the file, and begins a new one when it is large, as twistd does with its own."""
-    write: Callable[[str], object] = LogFile.fromFullPath(str(path)).write
-    return write
+def writer(file: str) -> Callable[[str], object]:
+    """Appends to `file`, or writes to standard output when that is "". Raises OSError."""
+    return LogFile(Path(file)).write if file else partial(write_to, sys.__stdout__)
+
+
+def _with_worker(worker: int, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    return {**event, "worker": worker} if worker else event
 
 
 def write_to(stream: TextIO | None, text: str) -> None:

@@ -183,8 +183,31 @@ def from_twisted(text: str) -> None:
     log.warning("twisted", text=text)
 
 
-def started(version: str, listeners: Sequence[str]) -> None:
-    log.info("started", version=version, listeners=" ".join(listeners))
+def started(version: str, listeners: Sequence[str], workers: int) -> None:
+    """`workers` is 0 for a process that serves alone."""
+    log.info("started", version=version, listeners=" ".join(listeners), **({"workers": workers} if workers else {}))
+
+
+def worker_listens(pid: int) -> None:
+    log.info("worker started", pid=pid)
+
+
+def worker_refused(problems: Sequence[str]) -> None:
+    """A worker cannot be started again with what is on disk now, such as a certificate."""
+    log.error("worker cannot start", problems=list(problems))
+
+
+def worker_died(number: int, how: str, restart_in: float) -> None:
+    """A worker ended that nobody had told to; `how`: "signal 9", "status 1"."""
+    log.error("worker died", number=number, how=how, restart_in=restart_in)
+
+
+def worker_killed(number: int) -> None:
+    log.error("worker does not answer and is killed", number=number)
+
+
+def orphaned() -> None:
+    log.error("the parent process is gone: this worker ends")
 
 
 def stopping() -> None:

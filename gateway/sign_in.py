@@ -1,6 +1,5 @@
 """Signing in, wired: its tables, hash threads, memo, lockout and history as one thing that starts, reloads and stops."""
 
-import os
 import secrets
 import time
 from functools import partial
@@ -18,6 +17,7 @@ from gateway.accounts.seal import Seal
 from gateway.accounts.verifier import Verifier, lowest_priority
 from gateway.config import Config
 from gateway.metrics import Metrics
+from gateway.share import Share, usable_cores
 from gateway.store.credentials import SqlCredentials
 from gateway.store.database import Database
 from gateway.store.directory import SqlDirectory
@@ -35,10 +35,12 @@ SWEEP_STEP = 500  # rows in one transaction
 class SignIn:
     """The parts of sign-in over `database`. The constructor raises ConfigError."""
 
-    def __init__(self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics, share: Share
+    ) -> None:
         self._reactor = reactor
-        cores = os.cpu_count() or 1
-        self._hashing = ThreadPool(cores, cores, "hashing")  # all from the start: later there may be none to have
+        threads = share.part(usable_cores())
+        self._hashing = ThreadPool(threads, threads, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
         )
@@ -46,7 +48,7 @@ class SignIn:
             self._in_hash_thread,
             metrics,
             reactor,
-            threads=cores,
+            threads=threads,
             hash_wait=settings.limits.hash_wait,
             pepper=settings.accounts.pepper.get_secret_value().encode(),
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.config import later
 from gateway.config.checks import between_keys
 from gateway.config.model import Config
 from gateway.config.problems import Problem, distinct, of_validation
@@ -34,7 +33,6 @@ def load(path: Path, environ: Mapping[str, str], *, only: Collection[str] = _TAB
     context = {"path": file}
     config = _validated(document, context, problems)
     problems += between_keys(document)
-    problems += later.refusals(document, context)
     if problems or config is None:
         raise ConfigError([str(problem) for problem in distinct(problems)])
     return config

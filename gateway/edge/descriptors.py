@@ -19,6 +19,6 @@ def raise_limit() -> int:
     return WANTED if soft == resource.RLIM_INFINITY else soft
 
 
-def places(connections: int, descriptors: int) -> int:
-    """How many of `connections` sessions there can be at once with so many descriptors."""
-    return max(1, min(connections, (descriptors - OTHERS) // A_SESSION))
+def places(descriptors: int) -> int:
+    """How many sessions there can be at once with so many descriptors."""
+    return max(1, (descriptors - OTHERS) // A_SESSION)

@@ -1,10 +1,12 @@
 """How many sessions may be open, in total and from one network."""
 
 import ipaddress
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
+from typing import Protocol
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -20,44 +22,84 @@ class Admission(StrEnum):
     PROXY_GONE = "proxy_gone"  # it left before its header was there, as simple health checks do
 
 
-class Door:
-    """Counts the open sessions of this process. The limits may be replaced at any time (reload)."""
+class Elsewhere(Protocol):
+    """The sessions of the other processes of this machine, which hear of ours through `change`."""
 
-    def __init__(self, total: int, per_network: int) -> None:
+    def change(self, network: str, by: int) -> None:
+        """So many sessions of ours more, or fewer; with network "" they count in the total alone."""
+
+    def total(self) -> int:
+        """How many the others have open."""
+
+    def of(self, network: str) -> int:
+        """How many of them are from this network."""
+
+
+class Alone:
+    """There are no others."""
+
+    def change(self, network: str, by: int) -> None:
+        return
+
+    def total(self) -> int:
+        return 0
+
+    def of(self, network: str) -> int:
+        return 0
+
+
+ALONE = Alone()
+
+
+class Door:
+    """Counts the open sessions, those `elsewhere` too. The limits may be replaced at any time (reload).
+
+    `places`: how many this process has room for by itself, whatever the limits say.
+    """
+
+    def __init__(self, total: int, per_network: int, elsewhere: Elsewhere = ALONE, *, places: int = sys.maxsize) -> None:
         self.total = total
         self.per_network = per_network
+        self._places = places
+        self._elsewhere = elsewhere
         self._open = 0
         self._of_network: Counter[str] = Counter()
 
     def enter(self, network: str) -> Admission:
         """Count a session, if there is room; each one accepted must `leave`."""
-        if not self._has_room:
+        self._count(network, 1)  # before looking, so that of two who come at once at least one sees the other
+        if self._overfull:
+            self._count(network, -1)
             return Admission.TOO_MANY
-        if self._of_network[network] >= self.per_network:
+        if self._of_network[network] + self._elsewhere.of(network) > self.per_network:
+            self._count(network, -1)
             return Admission.TOO_MANY_OF_NETWORK
-        self._open += 1
-        self._of_network[network] += 1
         return Admission.ACCEPTED
+
+    def leave(self, network: str) -> None:
+        self._count(network, -1)
 
     def reserve(self) -> bool:
         """Count a connection whose network is not known yet, if there is room in total; each one counted must `release`."""
-        if not self._has_room:
+        self._count("", 1)
+        if self._overfull:
+            self._count("", -1)
             return False
-        self._open += 1
         return True
 
     def release(self) -> None:
-        self._open -= 1
+        self._count("", -1)
 
     @property
-    def _has_room(self) -> bool:
-        return self._open < self.total
+    def _overfull(self) -> bool:
+        return self._open > self._places or self._open + self._elsewhere.total() > self.total
 
-    def leave(self, network: str) -> None:
-        self._open -= 1
-        self._of_network[network] -= 1
+    def _count(self, network: str, by: int) -> None:
+        self._open += by
+        self._of_network[network] += by
         if not self._of_network[network]:
             del self._of_network[network]
+        self._elsewhere.change(network, by)
 
 
 def unmapped(ip: IpAddress) -> IpAddress:

@@ -15,7 +15,7 @@ restarted, the group is run again before anybody is told.
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,10 +51,22 @@ class _Failed:
 
 
 class Database:
-    """The store at `url`. `clock` measures durations, in seconds, from any zero (monotonic)."""
+    """The store at `url`. `clock` measures durations, in seconds, from any zero (monotonic).
 
-    def __init__(self, url: str, *, reactor: IReactorFromThreads, metrics: Metrics, clock: Callable[[], float]) -> None:
+    `turn` is entered for each transaction that writes, where processes take turns. Who comes while we wait for ours joins it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        reactor: IReactorFromThreads,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        turn: AbstractContextManager[None] | None = None,
+    ) -> None:
         self._reactor = reactor
+        self._turn = turn or nullcontext()
         self._metrics = metrics
         self._clock = clock
         self._write_engine = store_engine(url, write=True)
@@ -138,8 +150,11 @@ class Database:
     # In the writer's thread
 
     def _drain(self) -> None:
-        while items := self._next_group():
-            self._reactor.callFromThread(self._settle, items, self._commit(items))
+        while self._waiting:
+            with self._turn:
+                items = self._next_group()
+                outcomes = self._commit(items)
+            self._reactor.callFromThread(self._settle, items, outcomes)
         self._reactor.callFromThread(self._drained)
 
     def _next_group(self) -> list[_Item]:

@@ -46,6 +46,7 @@ from gateway.store import census, overdue
 from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
+from gateway.store.process_name import ProcessName
 from gateway.store.processes import Processes
 from gateway.store.schema import attempt, due_rows, held_back, message, queued, recipient
 
@@ -157,11 +158,13 @@ _LIVE = select(message.c.body_file).where(message.c.body_file.in_(bindparam("nam
 
 
 class SqlOutbox:
-    """The queue in `database`. `register` comes before all else; `name` and `lives` are those of gateway.store.processes."""
+    """The queue in `database`. `register` comes before all else; the others are those of gateway.store.processes."""
 
-    def __init__(self, database: Database, name: str, lives: Callable[[str], bool] = lambda name: False) -> None:
+    def __init__(
+        self, database: Database, name: str, lives: Callable[[str], bool] = lambda name: False, worker: int = 0
+    ) -> None:
         self._database = database
-        self.processes = Processes(database, name, lives)
+        self.processes = Processes(database, ProcessName(name, worker), lives)
 
     async def register(self) -> None:
         """Free the leases of our earlier life and of the dead, and take a number of our own. Raises Unavailable."""

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, insert, select, un
 from gateway import maillog
 from gateway.store.clock import now
 from gateway.store.database import Database
+from gateway.store.process_name import ProcessName, read
 from gateway.store.schema import process, recipient
 
 BEAT_EVERY = 5.0  # seconds
@@ -60,11 +61,11 @@ class _Life:
 class Processes:
     """The rows of `process` in `database`.
 
-    `name` is that of our state directory, which nobody else has; `lives` tells of another name whether its gateway runs, as
-    far as this machine can know. `register` comes before all else.
+    `name` is ours, which nobody else has; `lives` tells of a gateway's name whether it runs, as far as this machine can know.
+    `register` comes before all else.
     """
 
-    def __init__(self, database: Database, name: str, lives: Callable[[str], bool]) -> None:
+    def __init__(self, database: Database, name: ProcessName, lives: Callable[[str], bool]) -> None:
         self._database = database
         self._name = name
         self._lives = lives
@@ -81,6 +82,17 @@ class Processes:
         The caller holds the lock file of its state directory.
         """
         self._life = await self._database.write(self._begin_life)
+
+    async def bury(self, worker: int) -> None:
+        """End the leases of a worker of ours that is dead, and not started again before this is done. Raises Unavailable."""
+        name = str(ProcessName(self._name.gateway, worker))
+
+        def end(connection: Connection) -> None:
+            dead = connection.execute(select(process.c.id).where(process.c.name == name)).scalars().all()
+            connection.execute(_END_ALL, {"dead": dead})
+            connection.execute(_FORGET, {"dead": dead})
+
+        await self._database.write(end)
 
     async def beat(self) -> None:
         """Say that we live, and end the leases of the dead. For stores that machines share. Raises Unavailable."""
@@ -102,13 +114,14 @@ class Processes:
 
     def _begin_life(self, connection: Connection) -> _Life:
         rows = connection.execute(select(process.c.id, process.c.name)).all()
-        ended = [row.id for row in rows if row.name == self._name or not self._lives(row.name)]
+        names = [(row.id, read(row.name)) for row in rows]
+        ended = [id_ for id_, name in names if self._name.covers(name) or not self._lives(name.gateway)]
         connection.execute(_END_ALL, {"dead": [*ended, *connection.execute(_OF_NOBODY).scalars()]})
         connection.execute(_FORGET, {"dead": ended})
         return self._enter(connection)
 
     def _enter(self, connection: Connection) -> _Life:
-        number, at = connection.execute(_ENTER, {"name": self._name}).one()
+        number, at = connection.execute(_ENTER, {"name": str(self._name)}).one()
         return _Life(number, at, at)
 
     def _live_on(self, connection: Connection) -> tuple[_Life, Collection[int], int]:

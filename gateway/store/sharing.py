@@ -18,13 +18,13 @@ def is_shared(url: str) -> bool:
     return parse_url(url, "store.url").get_backend_name() != "sqlite"
 
 
-def outbox_in(database: Database, url: str, state_dir: Path, random: Callable[[int], bytes]) -> SqlOutbox:
-    """The queue in the store at `url`, worked on from `state_dir`. Raises ConfigError."""
+def outbox_in(database: Database, url: str, state_dir: Path, random: Callable[[int], bytes], worker: int) -> SqlOutbox:
+    """The queue in the store at `url`, worked on from `state_dir`, by this of its workers. Raises ConfigError."""
     if not is_shared(url):
-        return SqlOutbox(database, str(state_dir), lambda other: is_held(Path(other)))
+        return SqlOutbox(database, str(state_dir), lambda other: is_held(Path(other)), worker)
     # On every machine the folder has the same path, and a folder may be copied to another machine: so both
     own = state_secret(state_dir, random, "node").hex()[:16]
-    return SqlOutbox(database, f"{os.uname().nodename} {own}", lambda other: True)  # its heartbeat tells, in time
+    return SqlOutbox(database, f"{os.uname().nodename} {own}", lambda other: True, worker)  # its heartbeat tells, in time
 
 
 def bodies_in(database: Database, url: str, state_dir: Path, run: Run) -> Spool | Chunks:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 from twisted.internet.defer import ensureDeferred
 from twisted.web.pages import notFound
 from twisted.web.resource import Resource
@@ -13,18 +14,17 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from gateway import maillog
 from gateway.errors import Unavailable
-from gateway.metrics import Metrics
 
 Check = Callable[[], Awaitable[object]]
 
 
-def operators_site(metrics: Metrics, refresh: Check, ready: Mapping[str, Check]) -> Site:
-    """`refresh` brings the gauges up to date before they are read; `ready` has a check for each thing that must work.
+def operators_site(figures: Collector, refresh: Check, ready: Mapping[str, Check]) -> Site:
+    """`refresh` brings the `figures` up to date before they are read; `ready` has a check for each thing that must work.
 
     A check raises Unavailable; what it says goes to the log, the page has only which one failed.
     """
     root: Any = notFound()
-    root.putChild(b"metrics", _Page(lambda: _metrics(metrics, refresh)))
+    root.putChild(b"metrics", _Page(lambda: _metrics(figures, refresh)))
     root.putChild(b"healthz", _Page(_alive))
     root.putChild(b"readyz", _Page(lambda: _readiness(ready)))
     site = Site(root)
@@ -69,12 +69,12 @@ class _Page(Resource):
             request.finish()
 
 
-async def _metrics(metrics: Metrics, refresh: Check) -> _Answer:
+async def _metrics(figures: Collector, refresh: Check) -> _Answer:
     try:
         await refresh()
     except Unavailable as away:  # the other metrics say so; a scrape must not fail with the store
         maillog.store_unavailable("counting the queue", str(away))
-    return _Answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry))
+    return _Answer(200, CONTENT_TYPE_LATEST, generate_latest(figures))
 
 
 async def _alive() -> _Answer:

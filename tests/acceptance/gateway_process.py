@@ -5,7 +5,7 @@ import json
 import signal
 import ssl
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +34,10 @@ class GatewayProcess:
 
     # Life
 
-    def spawn(self, *options: str) -> None:
+    def spawn(self, *options: str, twistd: Sequence[str] = ()) -> None:
         """Start it, and wait for nothing."""
-        command = [
-            *self.under,
-            str(PROGRAMS / "twistd"),
-            "-n",
-            "--pidfile=",
-            "smtp-gateway",
-            "--config",
-            str(self.at.config),
-            *options,
-        ]
+        server = ["smtp-gateway", "--config", str(self.at.config), *options]
+        command = [*self.under, str(PROGRAMS / "twistd"), "-n", "--pidfile=", *twistd, *server]
         self._life = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as out, self.error_file.open("ab") as err:
             self._process = subprocess.Popen(

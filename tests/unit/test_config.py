@@ -85,7 +85,8 @@ def test_defaults_of_limits_lockout_and_relay(tmp_path: Path) -> None:
 GOOD: list[tuple[str, str, object]] = [
     ("[server]\nhostname = 'SMTP.Example.com'", "server.hostname", "smtp.example.com"),
     ("[server]\nstate_dir = '/var/lib/gateway'", "server.state_dir", Path("/var/lib/gateway")),
-    ("[server]\nworkers = 1", "server.workers", 1),
+    ("[server]\nworkers = 4", "server.workers", 4),
+    ("[server]\nworkers = 'auto'", "server.workers", "auto"),
     ("[server]\nhide_client = false", "server.hide_client", False),
     ("[[listen]]\naddress = '::'\nport = 0", "listen.0.label", "[::]:0"),
     ("[[listen]]\naddress = '0.0.0.0'\nport = 25", "listen.0.label", "0.0.0.0:25"),
@@ -242,8 +243,6 @@ BAD: list[tuple[str, str, str]] = [
     ("[log]\nformat = 'xml'", "log.format", "'console' or 'json'"),
     ("[log]\nlevel = 'loud'", "log.level", "'debug', 'info', 'warning' or 'error'"),
     # not built yet
-    ("[server]\nworkers = 2", "server.workers", "not available in this version yet; leave it out"),
-    ("[server]\nworkers = 'auto'", "server.workers", "not available in this version yet"),
 ]
 
 
@@ -256,7 +255,7 @@ def test_a_mistake_is_named_once_with_its_key(tmp_path: Path, text: str, key: st
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
-    text = "[server]\nworkers = 2\nhostname = 'a b'\n[tls]\nkey = 'k'\nmin_version = '1.0'\n[relay]\nretry = []\nx = 1"
+    text = "[server]\nworkers = 0\nhostname = 'a b'\n[tls]\nkey = 'k'\nmin_version = '1.0'\n[relay]\nretry = []\nx = 1"
     found = {problem.split(":")[0] for problem in problems(tmp_path, text)}
     assert found == {"server.workers", "server.hostname", "tls.certificate", "tls.min_version", "relay.retry", "relay.x"}
 

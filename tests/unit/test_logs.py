@@ -28,9 +28,9 @@ def _restored() -> Iterator[None]:
 class Written:
     """The log as it is written."""
 
-    def __init__(self, form: Literal["console", "json"] = "console", level: str = "info") -> None:
+    def __init__(self, form: Literal["console", "json"] = "console", level: str = "info", worker: int = 0) -> None:
         self.text = ""
-        logs.configure(form, level, self._write)
+        logs.configure(form, level, self._write, worker)
 
     def _write(self, text: str) -> None:
         self.text += text
@@ -47,6 +47,12 @@ def test_a_line_for_people() -> None:
     assert re.fullmatch(
         r'\d{4}-\d\d-\d\dT[\d:.]+Z warning hop down  hop=smtp://x:25 reason="connection refused" retry_in=2\.0', line
     )
+
+
+def test_a_line_of_a_worker() -> None:
+    it = Written("json", worker=2)
+    maillog.hop_up("smtp://x:25")
+    assert json.loads(it.lines()[0])["worker"] == 2
 
 
 def test_an_empty_fact_is_left_out() -> None:

@@ -15,6 +15,7 @@ from gateway.accounts.decision import Place
 from gateway.accounts.model import Account, Credentials
 from gateway.errors import Refused
 from gateway.metrics import Metrics
+from gateway.share import Share
 from gateway.sign_in import SignIn
 from gateway.store import credentials, domains
 from gateway.store.database import Database
@@ -45,7 +46,7 @@ class World:
         clock = StoreClock(lambda: 0.0)
         clock.read_once(url)
         self.registry = CollectorRegistry()
-        self.parts = SignIn(config.load(file, {}), pump, database, clock, Metrics(self.registry))
+        self.parts = SignIn(config.load(file, {}), pump, database, clock, Metrics(self.registry), Share())
         self.parts.start()
         self.store(lambda connection: domains.add(connection, "brand.example", "7"))
 

@@ -9,13 +9,11 @@ from gateway.edge.descriptors import OTHERS, WANTED, places, raise_limit
 
 
 @pytest.mark.parametrize(
-    ("connections", "descriptors", "expected"),
-    [(1000, 65_536, 1000), (1000, 2200, 1000), (1000, 2198, 999), (1000, 1024, 412), (1000, OTHERS, 1), (5, 64, 1)],
+    ("descriptors", "expected"),
+    [(65_536, 32_668), (2200, 1000), (2198, 999), (1024, 412), (OTHERS, 1), (64, 1)],
 )
-def test_each_session_has_a_descriptor_for_its_connection_and_one_for_its_body(
-    connections: int, descriptors: int, expected: int
-) -> None:
-    assert places(connections, descriptors) == expected
+def test_each_session_has_a_descriptor_for_its_connection_and_one_for_its_body(descriptors: int, expected: int) -> None:
+    assert places(descriptors) == expected
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class SiteTest(TestCase):
         self.checks = checks = Checks()
         self.metrics = Metrics(CollectorRegistry())
         ready = {"login_table": lambda: checks.ask("login_table"), "store": lambda: checks.ask("store")}
-        site = operators_site(self.metrics, lambda: checks.ask("counts"), ready)
+        site = operators_site(self.metrics.registry, lambda: checks.ask("counts"), ready)
         listening = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.port = listening.getHost().port
         self.addCleanup(listening.stopListening)
