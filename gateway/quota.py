@@ -40,6 +40,7 @@ class Quota:
         self._known = known if known is not None else await self._ledger.standing(account.id)
         if self._known.suspended:
             self._count(OnLimit.SUSPEND)
+            maillog.sender_suspended(account.id, account.credential.id if account.credential else None)
             raise Refused(reply.SUSPENDED)
 
     async def admit(self, account: Account, limits: Limits, recipients: int, *, sender: str, recipient: str) -> None:

@@ -236,7 +236,7 @@ class Submission:
             self._rules.metrics.messages_total.labels("duplicate").inc()
             maillog.sent_again(added.first, message.account_id)
             return reply.accepted(added.first)
-        self._count(message, unannounced=event.eight_bit and not transaction.mail.eight_bit)
+        self._count(message, self._account, unannounced=event.eight_bit and not transaction.mail.eight_bit)
         self._quota.charged(self._account, self._rules.limits, added, len(message.recipients))
         return reply.accepted(draft.queue_id)
 
@@ -297,7 +297,7 @@ class Submission:
         client = None if self._rules.hide_client else self._peer.address
         return prepare.Trace(self._rules.hostname, queue_id, self._helo, client, protocol, tls)
 
-    def _count(self, message: NewMessage, *, unannounced: bool) -> None:
+    def _count(self, message: NewMessage, account: Account, *, unannounced: bool) -> None:
         metrics = self._rules.metrics
         if unannounced:  # 8-bit octets, which clients send without having said so
             metrics.eight_bit_unannounced_total.inc()
@@ -311,6 +311,7 @@ class Submission:
             network=self._peer.network,
             octets=message.size,
             recipients=Counter(recipient.field.value for recipient in message.recipients),
+            credential=account.credential.id if account.credential else None,
         )
 
     # The session's order of commands guarantees these (gateway.smtp.commands)

@@ -75,9 +75,9 @@ def test_the_size_of_the_row_counts_from_the_next_mail_on(gateway: GatewayProces
 
 
 def recipients(wire: Wire, count: int, name: str = "") -> list[int]:
-    """The codes of so many RCPTs; what was let in is sent when there is a `name`."""
+    """The codes of RCPTs for so many who got nothing so far; what was let in is sent when there is a `name`."""
     assert mail(wire)[:3] == "250"
-    codes = [wire.command(f"RCPT TO:<r{number}@example.net>").code for number in range(count)]
+    codes = [wire.command(f"RCPT TO:<{name or 'new'}{number}@example.net>").code for number in range(count)]
     if name and 250 in codes:
         assert wire.data(message(name)).code == 250
     return codes
@@ -94,7 +94,7 @@ def test_the_daily_limit_of_the_row_counts_from_the_next_mail_on(gateway: Gatewa
         assert recipients(wire, 3, "b") == [250, 250, 450]
         assert mail(wire)[:3] == "250"
         accounts.set_daily(LOGIN, 6)  # too late for the message that was begun
-        assert wire.command("RCPT TO:<r0@example.net>").lines[0].startswith("4.7.1 Daily limit of 5 recipients reached")
+        assert wire.command("RCPT TO:<new@example.net>").lines[0].startswith("4.7.1 Daily limit of 5 recipients reached")
         assert recipients(wire, 1, "c") == [250]
         accounts.set_daily(LOGIN, 0)  # no limit at all, and the general one does not count
         assert recipients(wire, 20, "d") == [250] * 20

@@ -84,6 +84,19 @@ def test_its_250_was_lost(gateway: GatewayProcess, smarthost: Smarthost, octets:
     assert gateway.figure("messages_total", result="accepted") == gateway.figure("recipients_total", field="to") == 1
 
 
+@pytest.mark.parametrize("action", ["reject", "suspend"])
+def test_it_had_used_up_the_day(install: Install, smarthost: Smarthost, action: str) -> None:
+    """What is charged already is not refused when it comes again, and suspends nobody."""
+    limits = {"daily_recipients": len(RECIPIENTS), "on_daily_limit": action}
+    gateway = install(relay={"next_hop": [smarthost.url]}, limits=limits).start()
+    first = lose_reply(gateway, SMALL)
+    assert send(gateway, SMALL) == Reply(250, (f"2.0.0 Accepted as {first}",))
+    assert read(gateway, "suspensions", "list") == []
+    assert send(gateway, message("another")).head == "550 5.7.1"
+    assert len(read(gateway, "suspensions", "list")) == (action == "suspend")
+    assert_once(gateway, smarthost)
+
+
 @pytest.mark.parametrize("octets", [SMALL, LARGE], ids=["small", "large"])
 def test_the_gateway_was_killed_between(gateway: GatewayProcess, smarthost: Smarthost, octets: bytes) -> None:
     smarthost.down()

@@ -131,6 +131,25 @@ def test_senders_may_be_anybody_where_that_is_configured() -> None:
     assert send(client, b"From: a@example.com\r\nFrom: b@example.com\r\n\r\n").startswith(b"554 ")
 
 
+def test_the_log_tells_which_credential_sent() -> None:
+    gateway = Gateway()
+    gateway.own("brand.example", DEMO.id)
+    gateway.sign_in.credentials.create("shop@brand.example", "stored:secret")
+    own = run(gateway.sign_in.credentials.find("shop@brand.example"))
+    assert own is not None
+    envelope = ENVELOPE.replace(b"demo@example.com", b"shop@brand.example")
+    with capture_logs() as logs:
+        for client in (gateway.connect("tls"), gateway.connect("tls")):
+            client.ask(b"EHLO a\r\n" + sign_in("shop@brand.example", "secret"))
+            send(client, envelope=envelope)
+            send(gateway.signed_in())
+            gateway.suspend()
+    told = [(line["event"], line.get("credential")) for line in logs if line["event"] != "sign-in"]
+    suspended = "refused: its account is suspended"
+    assert told == [("accepted", own.id), ("accepted", None), (suspended, own.id), (suspended, None)]
+    assert {line["account"] for line in logs} == {DEMO.id}
+
+
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_a_body_passes_byte_for_byte(octets: bytes, cut: int) -> None:
     """Without the octets that refuse a message or are normalised: those are in the dialogues."""

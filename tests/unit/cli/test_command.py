@@ -41,7 +41,7 @@ def test_no_summary_of_a_command_is_cut(path: tuple[str, ...]) -> None:
     assert "..." not in shown
 
 
-LISTINGS = ("list", "show", "doctor", "history")
+LISTINGS = ("list", "show", "doctor", "history", "export")
 
 
 def test_every_listing_has_json() -> None:
@@ -57,6 +57,7 @@ def test_every_listing_has_json() -> None:
         "queue list",
         "queue show",
         "suspensions list",
+        "usage export",
         "usage show",
     }
     for path, command in listings.items():
@@ -83,6 +84,17 @@ def test_all_mistakes_at_once(run: Run, settings: Callable[..., None]) -> None:
     result = run("config", "check")
     assert (result.exit_code, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("nonsense://h/x", "accounts.url: nonsense is no database we know"), ("sqlite:///gone.db", "gateway.toml: no mistakes")],
+)
+def test_a_kind_of_database(run: Run, settings: Callable[..., None], url: str, said: str) -> None:
+    settings("sqlite:///var/accounts.db", url)
+    result = run("config", "check")
+    assert said in result.output
+    assert result.exit_code == (0 if "no mistakes" in said else 2)
 
 
 def test_config_show_is_what_can_be_read_back(folder: Path, run: Run) -> None:

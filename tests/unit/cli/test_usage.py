@@ -183,6 +183,7 @@ class TestExport:
 
     def test_json(self, run: Run) -> None:
         rows = json.loads(exported(run, "--format", "json"))
+        assert exported(run, "--json") == exported(run, "--format", "json")
         assert [list(row) for row in rows] == [HEADING.split(",")] * 3
         assert [(row["account_id"], row["login"], row["recipients"]) for row in rows] == [
             ("1", "demo@example.com", 5),

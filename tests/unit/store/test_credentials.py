@@ -232,7 +232,8 @@ def test_credentials_listed_by_domain_and_name(brand: Connection) -> None:
         ("b@brand.example", "7", None, ""),
     ]
     assert [each.name for each in credentials.listing(brand, "A.example")] == ["c@a.example"]
-    assert credentials.listing(brand, "none.example") == []
+    with pytest.raises(NotFound):
+        credentials.listing(brand, "none.example")
 
 
 # At once
@@ -285,7 +286,7 @@ def test_of_two_accounts_that_want_a_domain_at_once_one_gets_it(shared: str) -> 
         return lambda connection: domains.add(connection, "new.example", account_id)
 
     done = outcomes(shared, [adding(str(n)) for n in range(6)])
-    assert sorted(map(str, done)) == ["Conflict"] * 5 + ["True"]
+    assert sorted(map(str, done)) == ["Taken"] * 5 + ["True"]
 
 
 def test_a_domain_removed_while_credentials_are_created_leaves_none_behind(shared: str) -> None:
