@@ -26,7 +26,7 @@ from twisted.python.threadpool import ThreadPool
 from gateway import __version__, config, logs, maillog
 from gateway.card import card
 from gateway.config import Config, NextHop
-from gateway.edge.descriptors import places, raise_limit
+from gateway.edge.descriptors import places, raise_limit, shortage
 from gateway.edge.limits import Door
 from gateway.edge.server import Edge, SubmissionFactory
 from gateway.edge.tls import ServerTls
@@ -269,10 +269,8 @@ class Gateway(Service):
     def _say_started(self) -> None:
         for what in self._settings.warnings:
             maillog.settings_warning(what)
-        wanted, there_are = self._settings.limits.connections, self._edge.door.total
-        if there_are < wanted:
-            files = f"the system allows {self._descriptors} open files (ulimit -n, LimitNOFILE)"
-            maillog.settings_warning(f"limits.connections: {wanted}, but only {there_are} sessions fit: {files}")
+        if lack := shortage(self._settings.limits.connections, self._descriptors):
+            maillog.settings_warning(f"limits.connections: {lack}")
         if self._tls.is_self_signed:
             maillog.self_signed(str(self._settings.server.state_dir / "self-signed.pem"))
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]

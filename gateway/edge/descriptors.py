@@ -22,3 +22,11 @@ def raise_limit() -> int:
 def places(connections: int, descriptors: int) -> int:
     """How many of `connections` sessions there can be at once with so many descriptors."""
     return max(1, min(connections, (descriptors - OTHERS) // A_SESSION))
+
+
+def shortage(connections: int, descriptors: int) -> str:
+    """What to tell an operator when there are not so many places; "" when there are."""
+    most = places(connections, descriptors)
+    if most == connections:
+        return ""
+    return f"{connections}, but only {most} sessions fit: the system allows {descriptors} open files (ulimit -n, LimitNOFILE)"

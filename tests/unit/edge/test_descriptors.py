@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.edge.descriptors import OTHERS, WANTED, places, raise_limit
+from gateway.edge.descriptors import OTHERS, WANTED, places, raise_limit, shortage
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ def test_each_session_has_a_descriptor_for_its_connection_and_one_for_its_body(
     connections: int, descriptors: int, expected: int
 ) -> None:
     assert places(connections, descriptors) == expected
+    assert bool(shortage(connections, descriptors)) == (expected < connections)
 
 
 @pytest.fixture
