@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.edge.descriptors import OTHERS, WANTED, places, raise_limit, shortage
+from gateway.edge.descriptors import OTHERS, WANTED, places, raise_limit
 
 
 @pytest.mark.parametrize(
