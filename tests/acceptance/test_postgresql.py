@@ -74,7 +74,7 @@ def test_while_it_is_away_mail_is_refused_and_what_is_under_way_is_finished_and_
             assert gateway.get("/readyz")[0] == 503
             assert gateway.get("/healthz")[0] == 200
             hop.let_go.set()
-            gateway.until_logged("the store cannot be used", doing="recording a delivery")
+            until(lambda: hop.deliveries, gateway.story)
             shared_store.server.process.start()
             gateway.until_logged("delivered")
             until(lambda: gateway.get("/readyz")[0] == 200, gateway.story)
