@@ -54,7 +54,7 @@ class Stores:
         self.sign_in = SignIn(settings, reactor, self.database, self.clock, self.metrics, share)
         self.ledger = SqlLedger(self.database, self.clock.now)
         self.outbox = outbox_in(self.database, store_url, state_dir, secrets.token_bytes, share.worker)
-        self.bodies = bodies_in(self.database, store_url, state_dir, self._in_spool)
+        self.bodies = bodies_in(self.database, store_url, self._in_spool)
         self._upkeep = Upkeep(reactor)
 
     def on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:

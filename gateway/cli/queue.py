@@ -18,6 +18,7 @@ from gateway.queue.spool import unlink
 from gateway.store import chunks, operator
 from gateway.store.engine import opened
 from gateway.store.operator import ListedRecipient, ShownMessage
+from gateway.store.sharing import is_shared, spool_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ALL = 1_000_000
@@ -161,8 +162,10 @@ def delete(settings: Settings, ids: tuple[str, ...]) -> None:
         deletions = [operator.delete(connection, each) for each in ids]
         for body in (body for each in deletions for body in each.bodies):
             chunks.remove(connection, body.name)
-    for body in (body for each in deletions for body in each.bodies):
-        unlink(settings.spool, body.name)  # after the commit: a file without a row is swept, a row without a file is lost mail
+    if not is_shared(settings.store_url):
+        spool = spool_of(settings.store_url)
+        for body in (body for each in deletions for body in each.bodies):
+            unlink(spool, body.name)  # after the commit: a file without a row is swept, a row without a file is lost mail
     click.echo(f"{counted(sum(each.recipients for each in deletions), 'recipient')} deleted.")
 
 

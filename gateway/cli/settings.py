@@ -43,11 +43,6 @@ class Settings:
         return self.with_accounts.accounts.url.get_secret_value()
 
     @property
-    def spool(self) -> Path:
-        """The folder of large bodies."""
-        return self.own.server.state_dir / "spool"
-
-    @property
     def store_url(self) -> str:
         return self.own.store.url.get_secret_value()
 

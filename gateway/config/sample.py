@@ -7,7 +7,7 @@ SAMPLE = """\
 
 [server]
 hostname = "localhost"            # the name of this server in its greeting and in Received
-state_dir = "var"                 # spool, keys, the self-signed certificate
+state_dir = "var"                 # keys, the self-signed certificate
 
 [[listen]]                        # STARTTLS; the port of mail programs is 587
 address = "127.0.0.1"             # "0.0.0.0" or "::" for everybody

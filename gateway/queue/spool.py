@@ -60,7 +60,7 @@ class Spool:
             self.folder.chmod(0o700)
             _sync_folder(self.folder.parent)
         except OSError as error:
-            raise ConfigError([f"server.state_dir: cannot make {self.folder}: {error.strerror}"]) from None
+            raise ConfigError([f"store.url: cannot make {self.folder}: {error.strerror}"]) from None
 
     async def create(self, name: str) -> BodyWriter:
         """See the port."""

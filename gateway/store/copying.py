@@ -21,7 +21,7 @@ from gateway.store.engine import opened
 from gateway.store.lockfile import hold, is_held
 from gateway.store.migrate import check_schema, migrate
 from gateway.store.schema import body_chunk, message, metadata, process, recipient
-from gateway.store.sharing import is_shared
+from gateway.store.sharing import is_shared, spool_of
 
 _ROWS = 100  # carried at once: a message has up to 64 KiB of body and 256 KiB of header
 _COPIED = [table for table in metadata.sorted_tables if table not in (process, body_chunk)]
@@ -48,7 +48,7 @@ def copy_store(source_url: str, target_url: str, state_dir: Path, tell: Callable
             _check_empty(target)
             for table in _COPIED:
                 tell(table.name, _copy(source, target, table))
-            tell(body_chunk.name, _copy_bodies(source, target, state_dir / "spool"))
+            tell(body_chunk.name, _copy_bodies(source, target, spool_of(source_url)))
     finally:
         os.close(lock)
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -141,10 +142,15 @@ def _create(url: URL, key: str, **options: Any) -> Engine:
         ) from None
 
 
+def sqlite_file(url: URL) -> Path:
+    """The file of an SQLite URL, which may be an SQLite URI."""
+    given = url.database or ""
+    return Path(unquote(given.removeprefix("file:")) if given.startswith("file:") else given)
+
+
 def _sqlite(url: URL, mode: str, key: str, **options: Any) -> Engine:
     """The file as an SQLite URI, so that only mode "rwc" ever makes one."""
-    given = url.database or ""
-    path = unquote(given.removeprefix("file:")) if given.startswith("file:") else given
+    path = str(sqlite_file(url))
     uri = url.set(database=f"file:{quote(path)}", query={"mode": mode, "uri": "true"})
     # isolation_level None: the driver begins nothing by itself, our own BEGIN below decides
     own = {"module": pysqlite3.dbapi2, "connect_args": {"isolation_level": None, "timeout": TIMEOUT}}

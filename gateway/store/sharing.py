@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.queue.spool import Run, Spool
 from gateway.store.chunks import Chunks
 from gateway.store.database import Database
-from gateway.store.engine import parse_url
+from gateway.store.engine import parse_url, sqlite_file
 from gateway.store.lockfile import is_held
 from gateway.store.outbox import SqlOutbox
 from gateway.store.secret import state_secret
@@ -27,10 +27,15 @@ def outbox_in(database: Database, url: str, state_dir: Path, random: Callable[[i
     return SqlOutbox(database, f"{os.uname().nodename} {own}", lambda other: True, worker)  # its heartbeat tells, in time
 
 
-def bodies_in(database: Database, url: str, state_dir: Path, run: Run) -> Spool | Chunks:
+def spool_of(url: str) -> Path:
+    """The folder of large bodies, beside the SQLite file at `url`: whoever shares it must find them. Raises ConfigError."""
+    return sqlite_file(parse_url(url, "store.url")).parent / "spool"
+
+
+def bodies_in(database: Database, url: str, run: Run) -> Spool | Chunks:
     """Where large bodies are kept. Raises ConfigError."""
     if is_shared(url):
         return Chunks(database)
-    spool = Spool(state_dir / "spool", run)
+    spool = Spool(spool_of(url), run)
     spool.prepare()
     return spool

@@ -9,7 +9,8 @@ import pytest
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
-from tests.acceptance.mail import arrived, message, parts, session, unix, until_arrived
+from tests.acceptance.mail import arrived, message, parts, session, submit, unix, until_arrived
+from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, signed_in
 
@@ -107,3 +108,19 @@ def test_the_limit_of_an_account_is_its_own(gateway: GatewayProcess, size: int) 
         for one, code in ((not_, 552), (fits, 250)):
             wire.envelope("bob@example.net", sender="small@example.com")
             assert wire.data(one).code == code
+
+
+def test_whoever_shares_the_store_finds_a_large_body(install: Install, smarthost: Smarthost) -> None:
+    """Two gateways of one machine over one SQLite file: what one has taken, the other sends."""
+    secret = {"secret": "x" * 32}
+    with Smarthost() as away:
+        away.down()
+        one = install(server=secret, relay={"next_hop": [away.url], "retry": ["1s"]}).start()
+        submit(one, message(body=b"large\r\n" * 100_000))
+        one.until_logged("hop down")
+        store = {"url": f"sqlite:///{one.at.state}/gateway.db"}
+        two = install(server=secret, store=store, relay={"next_hop": [smarthost.url], "retry": ["1s"]}).start()
+        until(lambda: smarthost.received("bob@example.net"), two.story, 30.0)
+    assert smarthost.deliveries[0].data.endswith(b"large\r\n" * 100_000)
+    assert not two.logged("a body cannot be read")
+    until(lambda: not spooled(one), two.story)

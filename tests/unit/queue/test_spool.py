@@ -327,5 +327,5 @@ def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     def run(function: Callable[..., T], /, *arguments: Any) -> Deferred[T]:
         raise AssertionError
 
-    with pytest.raises(ConfigError, match=r"server.state_dir: cannot make .*spool: "):
+    with pytest.raises(ConfigError, match=r"store.url: cannot make .*spool: "):
         Spool(tmp_path / "spool", run).prepare()
