@@ -22,6 +22,8 @@ from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, attempt, greeted, signed_in
 from tests.acceptance.worker_processes import is_there, kill, only, pids, until_back
 
+__all__ = ["shared_store"]
+
 TWO = {"server": {"workers": 2}}
 
 
