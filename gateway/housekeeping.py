@@ -6,7 +6,7 @@ from typing import Any
 from gateway import maillog
 from gateway.queue.senders import Senders
 from gateway.stores import Stores
-from gateway.upkeep import Upkeep
+from gateway.upkeep import Upkeep, in_steps
 
 HELD_EVERY = 15.0  # seconds between two looks whether accounts whose mail is held are enabled again
 SWEEP_EVERY = 600.0  # seconds
@@ -52,10 +52,8 @@ class Housekeeping:
         metrics.queue_oldest_seconds.set(counts.oldest)
 
     async def _sweep(self) -> None:
-        stores, messages = self._stores, 0
-        while step := await stores.outbox.sweep(stores.settings.relay.keep_finished, SWEEP_STEP):
-            messages += step
+        stores, keep = self._stores, self._stores.settings.relay.keep_finished
+        messages = await in_steps(lambda: stores.outbox.sweep(keep, SWEEP_STEP), self._clock)
         await stores.sign_in.sweep()
-        while await stores.ledger.sweep(SWEEP_STEP):
-            pass
+        await in_steps(lambda: stores.ledger.sweep(SWEEP_STEP), self._clock)
         maillog.swept(messages, await stores.bodies.sweep_orphans(stores.outbox.live_bodies, ORPHAN_AGE))

@@ -107,9 +107,12 @@ def lost_after_dot(hop: str, queue_id: str) -> None:
     log.warning("final reply lost", hop=hop, queue_id=queue_id)
 
 
-def accepted(*, queue_id: str, account: str, network: str, octets: int, recipients: Mapping[str, int]) -> None:
+def accepted(
+    *, queue_id: str, account: str, network: str, octets: int, recipients: Mapping[str, int], credential: int | None = None
+) -> None:
     """A message got its 250. Recipients are counted by class; who they are is in the queue, not in the log."""
-    log.info("accepted", queue_id=queue_id, account=account, network=network, octets=octets, **recipients)
+    counts = {**_credential(credential), **recipients}
+    log.info("accepted", queue_id=queue_id, account=account, network=network, octets=octets, **counts)
 
 
 def near_daily_limit(account_id: str, used: int, limit: int) -> None:
@@ -119,7 +122,13 @@ def near_daily_limit(account_id: str, used: int, limit: int) -> None:
 
 def over_daily_limit(account_id: str, used: int, limit: int, action: str) -> None:
     """`action`: defer, reject or suspend."""
-    log.warning("over the daily limit", account=account_id, used=used, limit=limit, action=action)
+    what = "over the daily limit, the account is suspended" if action == "suspend" else "over the daily limit"
+    log.warning(what, account=account_id, used=used, limit=limit, action=action)
+
+
+def sender_suspended(account_id: str, credential: int | None = None) -> None:
+    """At MAIL: what is refused to an account that was suspended before."""
+    log.info("refused: its account is suspended", account=account_id, **_credential(credential))
 
 
 def sent_again(queue_id: str, account: str) -> None:

@@ -86,7 +86,9 @@ class Metrics:
     def _queue(self) -> None:
         self.store_commit_seconds = self._histogram("store_commit_seconds", "Time of one group commit.", _FAST)
         self.store_commit_items = self._histogram("store_commit_items", "Items in one group commit.", _ITEMS)
-        self.store_errors_total = self._counter("store_errors", "Failed transactions of the store.")
+        self.store_errors_total = self._counter(
+            "store_errors", "Failed transactions of the store and failed steps of its spool."
+        )
         self.queue_recipients = self._gauge("queue_recipients", "Recipients in the queue.", "state")
         self.queue_oldest_seconds = self._gauge("queue_oldest_seconds", "Age of the oldest recipient that waits.")
         self.queue_held = self._gauge("queue_held", "Recipients held: their account is disabled, or an operator wants it.")

@@ -22,6 +22,7 @@ class Quota:
         self._ledger = ledger
         self._metrics = metrics
         self._known: Standing | None = None  # of the transaction under way
+        self._denied: Denied | None = None  # recipients of that transaction
         self._next: Standing | None = None  # as the session's last message left it: spares the next MAIL a read
 
     async def most_recipients(self, account: Account, limits: Limits) -> int:
@@ -35,19 +36,29 @@ class Quota:
 
     async def begin(self, account: Account) -> None:
         """At MAIL. Raises Refused for a suspended account; Unavailable."""
-        known, self._next = self._next, None
+        known, self._next, self._denied = self._next, None, None
         self._known = known if known is not None else await self._ledger.standing(account.id)
         if self._known.suspended:
             self._count(OnLimit.SUSPEND)
+            maillog.sender_suspended(account.id, account.credential.id if account.credential else None)
             raise Refused(reply.SUSPENDED)
 
-    async def admit(self, account: Account, limits: Limits, recipients: int) -> None:
-        """At RCPT, for so many recipients of the message by now. Raises Refused, Unavailable."""
+    async def admit(self, account: Account, limits: Limits, recipients: int, *, sender: str, recipient: str) -> None:
+        """At RCPT: `recipient` is the message's `recipients`th, "" a null `sender`. Raises Refused, Unavailable.
+
+        One that got a message from the same sender lately passes: it may be that message again, whose 250 was lost and which
+        is charged already. The end of the message tells.
+        """
         terms = terms_of(account, limits)
         if self._known is None or fits(terms, self._known, recipients):
             return
+        if self._denied is not None:  # the client may name thousands more: no write and no line in the log for each
+            raise self._refusal(self._denied)
+        if await self._ledger.sent_lately(account.id, sender, recipient):
+            return
         decided = await self._ledger.overstep(account.id, terms, recipients)
         if isinstance(decided, Denied):
+            self._denied = decided
             raise self.denied(account, decided)
         self._known = decided
 
@@ -60,9 +71,12 @@ class Quota:
             maillog.near_daily_limit(account.id, queued.standing.used, terms.limit)
 
     def denied(self, account: Account, denied: Denied) -> Refused:
-        """Count it, and what to tell the client."""
-        self._count(denied.action)
+        """Count it, tell the operators, and what to tell the client."""
         maillog.over_daily_limit(account.id, denied.standing.used, denied.limit, denied.action.value)
+        return self._refusal(denied)
+
+    def _refusal(self, denied: Denied) -> Refused:
+        self._count(denied.action)
         if denied.action is OnLimit.SUSPEND:
             return Refused(reply.SUSPENDED)
         defer = denied.action is OnLimit.DEFER

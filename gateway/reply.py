@@ -123,7 +123,8 @@ def too_many_recipients(limit: int) -> Reply:
 def too_large(limit: int, size: int | None = None) -> Reply:
     """`limit` and `size` in octets."""
     of = f" of {size} octets" if size is not None else ""
-    return _reply(552, "5.3.4", f"Message{of} is too large: the limit is {limit} octets ({_mebibytes(limit)})")
+    rounded = f" ({_mebibytes(limit)})" if limit >= 1024 else ""
+    return _reply(552, "5.3.4", f"Message{of} is too large: the limit is {limit} octets{rounded}")
 
 
 def _mebibytes(octets: int) -> str:

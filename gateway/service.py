@@ -18,6 +18,7 @@ from twisted.python.components import Componentized
 from gateway import __version__, config, logs, maillog
 from gateway.card import card
 from gateway.config import Config, Listen
+from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
 from gateway.errors import ConfigError, Unavailable
 from gateway.housekeeping import Housekeeping
@@ -98,6 +99,7 @@ class Gateway(Service):
         self._housekeeping = Housekeeping(self._stores, reactor)
         self._ports: list[Port] = []
         self._leaving = False
+        self._descriptors = raise_limit()  # which the workers inherit
         self._serving: Serving
         checks = {**self._housekeeping.checks, "listeners": self._check_listeners}
         if self._workers:
@@ -105,7 +107,7 @@ class Gateway(Service):
             self._serving = workers
             self._site = operators_site(workers.totals, lambda: self._count_all(workers), checks)
         else:
-            door = Door(settings.limits.connections, settings.limits.connections_per_network)
+            door = Door(settings.limits.connections, settings.limits.connections_per_network, places=places(self._descriptors))
             self._serving = Node(self._stores, reactor, door)
             self._site = operators_site(self._stores.metrics.registry, self._housekeeping.count_queue, checks)
 
@@ -143,6 +145,10 @@ class Gateway(Service):
     def _say_started(self) -> None:
         for what in self._settings.warnings:
             maillog.settings_warning(what)
+        wanted, there_are = self._settings.limits.connections, places(self._descriptors) * max(1, self._workers)
+        if there_are < wanted:
+            files = f"the system allows {self._descriptors} open files (ulimit -n, LimitNOFILE)"
+            maillog.settings_warning(f"limits.connections: {wanted}, but only {there_are} sessions fit: {files}")
         if self._serving.self_signed:
             maillog.self_signed(str(self._settings.server.state_dir / "self-signed.pem"))
         bound = [f"{port.getHost().host}:{port.getHost().port}" for port in self._ports]

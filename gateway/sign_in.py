@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ from gateway.store.lockouts import SqlLockoutBook
 from gateway.store.secret import state_secret
 from gateway.store.sign_ins import SqlSignInHistory
 from gateway.store.store_clock import StoreClock
+from gateway.upkeep import in_steps
 
 HASH_SAMPLE = 200  # rows whose kind of hash decides what an unknown login costs
 SWEEP_STEP = 500  # rows in one transaction
@@ -38,7 +40,7 @@ class SignIn:
     ) -> None:
         self._reactor = reactor
         threads = share.part(usable_cores())
-        self._hashing = ThreadPool(0, threads, "hashing")
+        self._hashing = ThreadPool(threads, threads, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
         )
@@ -85,9 +87,12 @@ class SignIn:
         self.lockouts.rules = new.lockout
 
     async def learn_hashes(self) -> None:
-        """See which kinds of hash there are in the table, and how long they take. Raises Unavailable."""
+        """See which kinds of hash there are in the table, and how long they take. Raises Unavailable.
+
+        The kind of chosen passwords of SMTP users among them, or the first guess at one would take longer than at nobody's.
+        """
         await self.directory.reachable()  # the whole look-up: a column that is not there is said at the start
-        self._verifier.learn(await self.directory.sample(HASH_SAMPLE))
+        self._verifier.learn([*await self.directory.sample(HASH_SAMPLE), *await self.credentials.sample()])
         await self._verifier.time_kinds()
 
     async def flush(self) -> None:
@@ -97,10 +102,8 @@ class SignIn:
 
     async def sweep(self) -> None:
         """Forget what is too old to count, in small steps. Raises Unavailable."""
-        while await self.lockouts.sweep(SWEEP_STEP):
-            pass
-        while await self.history.sweep(SWEEP_STEP):
-            pass
+        for sweep in (self.lockouts.sweep, self.history.sweep):
+            await in_steps(partial(sweep, SWEEP_STEP), self._reactor)
 
     def _in_hash_thread(self, function: Any) -> Deferred[Any]:
         def gently() -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from gateway.config import Config
@@ -46,19 +47,26 @@ class Stores:
         except Unavailable as away:
             raise ConfigError([f"store.url: cannot be read: {away}"]) from None
         self.metrics = Metrics(CollectorRegistry())
-        self._disk = ThreadPool(1, DISK_THREADS, "disk")
+        self._disk = ThreadPool(DISK_THREADS, DISK_THREADS, "disk")  # all from the start: later there may be none to have
         self._shared = is_shared(store_url)
         turn = Turn(state_dir) if share.of > 1 and not self._shared else None
         self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=time.monotonic, turn=turn)
         self.sign_in = SignIn(settings, reactor, self.database, self.clock, self.metrics, share)
         self.ledger = SqlLedger(self.database, self.clock.now)
         self.outbox = outbox_in(self.database, store_url, state_dir, secrets.token_bytes, share.worker)
-        self.bodies = bodies_in(self.database, store_url, state_dir, self.on_disk)
+        self.bodies = bodies_in(self.database, store_url, state_dir, self._in_spool)
         self._upkeep = Upkeep(reactor)
 
     def on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Run it in a thread for the disk."""
         return deferToThreadPool(self._reactor, self._disk, function, *arguments)
+
+    def _in_spool(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return self.on_disk(function, *arguments).addErrback(self._count_failure)
+
+    def _count_failure(self, failure: Failure) -> Failure:
+        self.metrics.store_errors_total.inc()
+        return failure
 
     def start(self) -> None:
         self._disk.start()

@@ -183,9 +183,20 @@ class Submission:
         key = f"{unquoted(event.recipient.local)}@{event.recipient.domain_key}"
         if key not in recipients:  # a repeated one is accepted, and delivered once
             policy.check_recipients(len(recipients) + 1, self._rules.limits.recipients)
-            await self._quota.admit(self._signed_in(), self._rules.limits, len(recipients) + 1)
+            await self._admit(event, len(recipients) + 1)
             recipients[key] = event
         return reply.RECIPIENT_OK
+
+    async def _admit(self, event: events.RcptTo, recipients: int) -> None:
+        """Whether the day has room for one more. Raises Refused, Unavailable."""
+        sender = self._open().mail.sender
+        await self._quota.admit(
+            self._signed_in(),
+            self._rules.limits,
+            recipients,
+            sender=str(sender) if sender else "",
+            recipient=str(event.recipient),
+        )
 
     # Message
 
@@ -225,7 +236,7 @@ class Submission:
             self._rules.metrics.messages_total.labels("duplicate").inc()
             maillog.sent_again(added.first, message.account_id)
             return reply.accepted(added.first)
-        self._count(message, unannounced=event.eight_bit and not transaction.mail.eight_bit)
+        self._count(message, self._account, unannounced=event.eight_bit and not transaction.mail.eight_bit)
         self._quota.charged(self._account, self._rules.limits, added, len(message.recipients))
         return reply.accepted(draft.queue_id)
 
@@ -286,7 +297,7 @@ class Submission:
         client = None if self._rules.hide_client else self._peer.address
         return prepare.Trace(self._rules.hostname, queue_id, self._helo, client, protocol, tls)
 
-    def _count(self, message: NewMessage, *, unannounced: bool) -> None:
+    def _count(self, message: NewMessage, account: Account, *, unannounced: bool) -> None:
         metrics = self._rules.metrics
         if unannounced:  # 8-bit octets, which clients send without having said so
             metrics.eight_bit_unannounced_total.inc()
@@ -300,6 +311,7 @@ class Submission:
             network=self._peer.network,
             octets=message.size,
             recipients=Counter(recipient.field.value for recipient in message.recipients),
+            credential=account.credential.id if account.credential else None,
         )
 
     # The session's order of commands guarantees these (gateway.smtp.commands)

@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 
 from gateway import maillog
 from gateway.errors import Unavailable
 
 Work = Callable[[], Awaitable[object]]
+
+PAUSE = 0.05  # seconds between two steps of a long work
 
 
 class Upkeep:
@@ -29,6 +31,18 @@ class Upkeep:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+
+
+async def in_steps(step: Callable[[], Awaitable[int]], clock: Any) -> int:
+    """Take `step` after `step` until one finds nothing more; how much they found together. `clock` is an IReactorTime.
+
+    With a pause after each: who wants to write to the store meanwhile waits for one step, and mostly for none.
+    """
+    found = 0
+    while more := await step():
+        found += more
+        await deferLater(clock, PAUSE)
+    return found
 
 
 async def attempt(doing: str, work: Work) -> None:

@@ -19,6 +19,7 @@ from twisted.logger import globalLogBeginner
 
 from gateway import logs, maillog
 from gateway.config import Config, Listen
+from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
 from gateway.edge.tally import Tally
 from gateway.errors import ConfigError
@@ -165,7 +166,7 @@ class _Running:
         self._reactor = reactor
         self.stores = Stores(settings, reactor, share)
         tally = Tally(TALLY, share.of + 1, share.number, order.tally_key)
-        door = Door(settings.limits.connections, settings.limits.connections_per_network, tally)
+        door = Door(settings.limits.connections, settings.limits.connections_per_network, tally, places=places(raise_limit()))
         self._node = Node(self.stores, reactor, door)
         self._ports = [self._adopt(FIRST_PORT + place, listen) for place, listen in enumerate(settings.listen)]
 

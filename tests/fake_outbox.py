@@ -74,6 +74,11 @@ class FakeOutbox:
             return None
         return None if any(row.message_id == first and row.state in SPOILT for row in self.rows.values()) else first
 
+    def sent_lately(self) -> set[tuple[str, str, str]]:
+        """Account, sender and recipient of the messages that may be known again."""
+        lately = [self.messages[id_] for id_ in self.resends.values() if self.now - self.accepted[id_] < WITHIN]
+        return {(one.account_id, one.envelope.sender, to.address) for one in lately for to in one.recipients}
+
     def _insert(self, message: NewMessage, *, lease: bool) -> QueuedMessage:
         self.messages[message.id] = message
         self.accepted[message.id] = self.now
@@ -96,7 +101,11 @@ class FakeOutbox:
         self._check()
         due = [row for row in self._free() if row.due <= self.now]
         ages = {row.recipient.id: self.now - self.accepted[row.message_id] for row in due}
-        late = [row for row in due if ages[row.recipient.id] >= (give_up if row.recipient.delay_warned else warn_after)]
+        late = [
+            row
+            for row in due
+            if ages[row.recipient.id] >= (give_up if row.recipient.delay_warned else min(warn_after, give_up))
+        ]
         return self._lease([row for row in due if row.message_id in {other.message_id for other in late}], limit)
 
     def _lease(self, due: list[FakeRow], limit: int) -> list[QueuedMessage]:

@@ -1,7 +1,7 @@
 """The day's charges and the suspensions of accounts in memory, by the same rules as the store's, and the ledger over them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from gateway.errors import Unavailable
@@ -70,11 +70,14 @@ class FakeUsage:
 
 
 class FakeLedger:
-    """Ledger over the `usage` of a FakeOutbox. `refusals` by account; `fail_with` makes what can fail, fail with it."""
+    """Ledger over the `usage` of a FakeOutbox. `refusals` by account, `looks` at how one stands; `fail_with` makes what can
+    fail, fail with it."""
 
-    def __init__(self, usage: FakeUsage) -> None:
+    def __init__(self, usage: FakeUsage, sent: Callable[[], Set[tuple[str, str, str]]]) -> None:
         self.usage = usage
+        self._sent = sent  # account, sender and recipient of what would be known if it came again
         self.refusals: Counter[str] = Counter()
+        self.looks = 0
         self.fail_with: Unavailable | None = None
 
     async def standing(self, account_id: str) -> Standing:
@@ -85,9 +88,14 @@ class FakeLedger:
         self._check()
         return self.usage.overstep(account_id, terms, recipients)
 
+    async def sent_lately(self, account_id: str, sender: str, recipient: str) -> bool:
+        self._check()
+        return (account_id, sender, recipient) in self._sent()
+
     def refused(self, account_id: str) -> None:
         self.refusals[account_id] += 1
 
     def _check(self) -> None:
+        self.looks += 1
         if self.fail_with is not None:
             raise self.fail_with

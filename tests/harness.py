@@ -115,7 +115,7 @@ class Gateway:
         self.table = LoginTable(DEMO, SMALL, DISABLED, WEB_ONLY, CLERK, JOERG)
         self.hasher = PlainHasher()
         self.outbox = FakeOutbox()
-        self.ledger = FakeLedger(self.outbox.usage)
+        self.ledger = FakeLedger(self.outbox.usage, self.outbox.sent_lately)
         self.bodies = FakeBodies()
         self.sign_in = SignIn(self.table, self.hasher, self.metrics, self.clock, delay=delay, ceiling=CEILING)
         self._ids = 0

@@ -20,8 +20,8 @@ _LENGTH = 26  # characters of 31 kinds: 128.8 bits
 _OCTETS = 32  # of chance: so many more than needed that a remainder favours no character
 MIN_CHOSEN = 8  # characters
 
-_PREFIX = "{gateway-sha256}"
-_RANDOM = re.compile(re.escape(_PREFIX) + "[0-9a-f]{64}")
+RANDOM_PREFIX = "{gateway-sha256}"
+_RANDOM = re.compile(re.escape(RANDOM_PREFIX) + "[0-9a-f]{64}")
 # As Django stores it: plain bcrypt is checked with the pepper of the product's table, and this is not
 _CHOSEN_PREFIX = "bcrypt$"
 
@@ -67,4 +67,4 @@ def fits_random(secret: bytes, stored: str) -> bool:
 
 
 def _stored_random(secret: bytes) -> str:
-    return _PREFIX + hashlib.sha256(secret).hexdigest()
+    return RANDOM_PREFIX + hashlib.sha256(secret).hexdigest()

@@ -16,6 +16,7 @@ from gateway.errors import ConfigError, NotFound, Unavailable
 from gateway.store import credentials
 from gateway.store.engine import opened
 from gateway.store.lookup import Found
+from gateway.store.operator import list_recipients
 from gateway.store.standing import usual
 from gateway.store.suspensions import active
 from gateway.store.usage import KEEP_DAYS, usage_of
@@ -42,12 +43,13 @@ class NamedAccount:
 def account_named(settings: Settings, name: str) -> NamedAccount:
     """The account with this login, or to which the SMTP user of this name belongs, or with this id: the first there is.
 
-    What the store alone can tell does while the login table is away: an SMTP user's name, or an id with usage or a suspension.
+    What the store alone can tell does while the login table is away: an SMTP user's name, or an id with usage, a suspension
+    or mail in the queue.
     Raises NotFound, Unavailable.
     """
     with opened(settings.store_url, write=False) as connection:
         user = credentials.find(connection, name)
-        in_store = user is not None or _has_sent(connection, name)
+        in_store = user is not None or _is_in_store(connection, name)
     account_id = user.account_id if user is not None else name
     row = None
     try:
@@ -105,6 +107,15 @@ def known_logins(settings: Settings, ids: Iterable[str]) -> Mapping[str, str | N
         return {}
 
 
+def names_taken(settings: Settings, names: Iterable[str]) -> Collection[str] | None:
+    """Those of `names` that are logins of the table; None when it cannot be asked."""
+    try:
+        with login_table(settings) as table:
+            return table.taken(set(names))
+    except (Unavailable, ConfigError):
+        return None
+
+
 def _logins(table: TableHere, ids: list[str]) -> dict[str, str | None]:
     return {id_: _login(found) for id_, found in table.rows(ids).items()} if ids else {}
 
@@ -115,9 +126,10 @@ def _login(found: Found) -> str | None:
     return row.login if row is not None else None
 
 
-def _has_sent(connection: Connection, account_id: str) -> bool:
-    suspended = any(each.account_id == account_id for each in active(connection))
-    return suspended or bool(usage_of(connection, account_id, KEEP_DAYS))
+def _is_in_store(connection: Connection, account_id: str) -> bool:
+    if any(each.account_id == account_id for each in active(connection)) or usage_of(connection, account_id, KEEP_DAYS):
+        return True
+    return bool(list_recipients(connection, account=account_id, limit=1))
 
 
 def _say_without_logins(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from getpass import GetPassWarning
 
 import click
@@ -16,21 +17,35 @@ from gateway.config.units import format_size, parse_size
 password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from the first line of standard input.")
 
 
-def asked_password(*, from_stdin: bool, twice: bool) -> str:
-    """The password, from standard input or typed unseen. Raises UsageError."""
-    if from_stdin:
-        try:
-            line = sys.stdin.readline()
-            line.encode("utf-8")  # where the locale takes any octets, they fail here
-        except UnicodeError:
-            raise click.UsageError("The password on standard input is not UTF-8 text.") from None
-        if not line:
-            raise click.UsageError("There is no password on standard input.")
-        return line.rstrip("\r\n")
+def asked_password(*, from_stdin: bool, twice: bool, check: Callable[[str], None] = lambda password: None) -> str:
+    """The password, from standard input or typed unseen, of which `check` raises what is wrong with it. Raises UsageError.
+
+    With `twice` it has to be typed again, once the first one has passed.
+    """
+
+    def checked(password: str) -> str:
+        check(password)
+        return password
+
+    return checked(_from_stdin()) if from_stdin else _typed(checked, twice=twice)
+
+
+def _from_stdin() -> str:
+    try:
+        line = sys.stdin.readline()
+        line.encode("utf-8")  # where the locale takes any octets, they fail here
+    except UnicodeError:
+        raise click.UsageError("The password on standard input is not UTF-8 text.") from None
+    if not line:
+        raise click.UsageError("There is no password on standard input.")
+    return line.rstrip("\r\n")
+
+
+def _typed(checked: Callable[[str], str], *, twice: bool) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error", GetPassWarning)  # getpass would read it where everybody sees it
         try:
-            return str(click.prompt("Password", hide_input=True, confirmation_prompt=twice, err=True))
+            return str(click.prompt("Password", hide_input=True, confirmation_prompt=twice, value_proc=checked, err=True))
         except GetPassWarning:
             raise click.UsageError("There is no terminal here to type a password; use --password-stdin.") from None
 

@@ -14,7 +14,7 @@ _COUNTS = ("messages", "to", "cc", "bcc", "recipients", "bytes", "refusals")
 COLUMNS = ("account_id", "login", "day", *_COUNTS)
 TOTALS = ("account_id", "login", *_COUNTS)
 BATCH = 500  # lines whose logins are asked for together
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets run
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # begins what spreadsheets run
 _SPECIAL = frozenset(',"\r\n')  # what makes a cell need quotes
 
 

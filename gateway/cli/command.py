@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -92,4 +93,6 @@ for each in (init, configuration, doctor, accounts, login, lockouts, queue, usag
 
 def main() -> None:
     """The entry point of the console script."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that has no Unicode shows what it lacks as "\u2603"
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(root(prog_name="smtp-gateway"))

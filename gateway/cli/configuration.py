@@ -4,6 +4,7 @@ import click
 
 from gateway import config
 from gateway.cli.settings import Settings, pass_settings
+from gateway.store.engine import accounts_engine
 
 
 @click.group("config")
@@ -20,6 +21,8 @@ def check(settings: Settings) -> None:
     """
     for line in settings.config.warnings:
         click.echo(f"warning {line}", err=True)
+    # Connects to nothing, and knows whether there is such a kind of database, with a driver
+    accounts_engine(settings.accounts_url, connections=1).dispose()
     click.echo(f"{settings.path}: no mistakes")
 
 

@@ -1,18 +1,19 @@
 """`credentials ...`: the SMTP users of domains, each with a name and a password of its own."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
 
 from gateway import address
 from gateway.accounts.credentials import check_chosen, new_password, stored_chosen, stored_random
-from gateway.cli.account_names import find_login, known_logins
+from gateway.cli.account_names import find_login, known_logins, names_taken
 from gateway.cli.accounts import asked_password, password_stdin
 from gateway.cli.listing import age, json_option, print_json, print_rows
 from gateway.cli.settings import Settings, pass_settings
-from gateway.errors import Conflict
+from gateway.errors import ConfigError, Conflict, Unavailable
 from gateway.store import credentials as book
 from gateway.store.credentials import ListedCredential
 from gateway.store.engine import opened
@@ -45,7 +46,7 @@ def create(settings: Settings, name: str, password_stdin: bool, ask: bool, as_js
     Without an option a password is made and printed, this once. The domain must be there: `smtp-gateway domains add`.
     """
     user = book.credential_named(name)
-    _refuse_login(settings, name, user)
+    _refuse_login(settings, name, user, "choose another name")
     password, stored = _password(from_stdin=password_stdin, ask=ask)
     with opened(settings.store_url, write=True) as connection:
         made = book.create(connection, user, stored)
@@ -57,12 +58,18 @@ def create(settings: Settings, name: str, password_stdin: bool, ask: bool, as_js
 @json_option
 @pass_settings
 def list_credentials(settings: Settings, domain: str, as_json: bool) -> None:
-    """Show the SMTP users of DOMAIN, or of all domains."""
+    """Show the SMTP users of DOMAIN, or of all domains.
+
+    The server writes down every 5 seconds when each was last used. "login wins" is noted beside one whose name is a login of
+    your table: nobody can sign in as that one. The id is what the log has as credential.
+    """
     with opened(settings.store_url, write=False) as connection:
         found = book.listing(connection, domain)
     logins = known_logins(settings, [each.account_id for each in found])
+    taken = names_taken(settings, [each.name for each in found]) if found else ()
     row = _exact if as_json else _line
-    print_rows([row(each, logins.get(each.account_id)) for each in found], as_json=as_json, empty="No SMTP users.")
+    rows = [row(each, logins.get(each.account_id), taken) for each in found]
+    print_rows(rows, as_json=as_json, empty="No SMTP users.")
 
 
 @credentials.command()
@@ -74,7 +81,10 @@ def reset(settings: Settings, name: str, password_stdin: bool, ask: bool, as_jso
 
     Without an option a password is made and printed, this once.
     """
-    user = book.credential_named(name).key
+    parsed = book.credential_named(name)
+    with suppress(Unavailable, ConfigError):  # a password that got known must be changed while the login table is away, too
+        _refuse_login(settings, name, parsed, "no SMTP user can sign in with that name")
+    user = parsed.key
     password, stored = _password(from_stdin=password_stdin, ask=ask)
     with opened(settings.store_url, write=True) as connection:
         book.reset(connection, user, stored)
@@ -92,12 +102,12 @@ def delete(settings: Settings, name: str) -> None:
     click.echo(f"{user}: deleted.")
 
 
-def _refuse_login(settings: Settings, typed: str, user: address.Address) -> None:
+def _refuse_login(settings: Settings, typed: str, user: address.Address, so: str) -> None:
     """A login is looked for first at every sign-in, so nobody could ever sign in as the SMTP user. Raises Conflict."""
     for name in {typed, user.key}:
         row = find_login(settings, name)
         if row is not None:
-            raise Conflict(f"{name}: is the login of account {row.id} already; choose another name")
+            raise Conflict(f"{name}: is the login of account {row.id} already; {so}")
 
 
 def _password(*, from_stdin: bool, ask: bool) -> tuple[str | None, str]:
@@ -107,8 +117,7 @@ def _password(*, from_stdin: bool, ask: bool) -> tuple[str | None, str]:
     if not (from_stdin or ask):
         made = new_password(secrets.token_bytes)
         return made, stored_random(made)
-    chosen = asked_password(from_stdin=from_stdin, twice=True)
-    check_chosen(chosen)
+    chosen = asked_password(from_stdin=from_stdin, twice=True, check=check_chosen)
     return None, stored_chosen(chosen)
 
 
@@ -121,8 +130,9 @@ def _print(name: str, done: str, password: str | None, *, as_json: bool) -> None
         click.echo(f"Password: {password}")
 
 
-def _exact(credential: ListedCredential, login: str | None) -> dict[str, object]:
+def _exact(credential: ListedCredential, login: str | None, taken: Collection[str] | None) -> dict[str, object]:
     return {
+        "id": credential.id,
         "name": credential.name,
         "domain": credential.domain,
         "account_id": credential.account_id,
@@ -130,16 +140,20 @@ def _exact(credential: ListedCredential, login: str | None) -> dict[str, object]
         "password_age": credential.age,
         "last_used": credential.last_used,
         "last_network": credential.last_network or None,
+        "shadowed": credential.name in taken if taken is not None else None,
     }
 
 
-def _line(credential: ListedCredential, login: str | None) -> dict[str, object]:
+def _line(credential: ListedCredential, login: str | None, taken: Collection[str] | None) -> dict[str, object]:
     used = credential.last_used
+    note = {"note": "login wins" if credential.name in taken else ""} if taken else {}
     return {
+        "id": credential.id,
         "name": credential.name,
         "account": credential.account_id,
         "login": login,
         "password_of": f"{age(credential.age)} ago",
         "last_used": f"{age(max(0.0, used))} ago" if used is not None else "never",
         "from": credential.last_network,
+        **note,
     }

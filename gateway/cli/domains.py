@@ -7,9 +7,8 @@ import click
 from gateway.cli.account_names import account_of, known_logins
 from gateway.cli.listing import age, counted, json_option, print_rows
 from gateway.cli.settings import Settings, pass_settings
-from gateway.errors import NotFound
 from gateway.store import domains as book
-from gateway.store.domains import ListedDomain
+from gateway.store.domains import ListedDomain, Taken
 from gateway.store.engine import opened
 
 
@@ -17,8 +16,8 @@ from gateway.store.engine import opened
 def domains() -> None:
     """Give accounts their domains.
 
-    An account may send as every address of its domains. Each domain may have up to five SMTP users of its own:
-    `smtp-gateway credentials`.
+    An account may send as every address of its domains, also as one that is another account's login: give a domain only to
+    whom the whole of it belongs. Each domain may have up to five SMTP users of its own: `smtp-gateway credentials`.
     """
 
 
@@ -27,13 +26,20 @@ def domains() -> None:
 @click.argument("login")
 @pass_settings
 def add(settings: Settings, domain: str, login: str) -> None:
-    """Make DOMAIN that of the account LOGIN. A domain has one account."""
-    if "@" in domain:
+    """Make DOMAIN that of the account LOGIN. A domain has one account.
+
+    From then on the account may send as ANY address in DOMAIN, the logins of others included, so give it only to whom the
+    whole domain belongs. It counts at once.
+    """
+    if "@" in domain and "@" not in login:  # the other way round, as easily typed
         domain, login = login, domain
     name = book.domain_named(domain)
     account = account_of(settings, login)
-    with opened(settings.store_url, write=True) as connection:
-        is_new = book.add(connection, name, account.id)
+    try:
+        with opened(settings.store_url, write=True) as connection:
+            is_new = book.add(connection, name, account.id)
+    except Taken as taken:
+        raise Taken(name, taken.owner, known_logins(settings, [taken.owner]).get(taken.owner) or "") from None
     click.echo(f"{name}: {'belongs to' if is_new else 'belonged already to'} {account.login}.")
 
 
@@ -73,7 +79,7 @@ def _ask(settings: Settings, name: str) -> None:
     with opened(settings.store_url, write=False) as connection:
         found = [each for each in book.listing(connection) if each.name == name]
     if not found:
-        raise NotFound(f"{name}: no such domain; `smtp-gateway domains list` shows them")
+        raise book.no_such(name)
     click.confirm(f"Remove {name} and its {counted(found[0].credentials, 'SMTP user')}?", abort=True, err=True)
 
 

@@ -1,6 +1,7 @@
 """How listings are printed: columns for people, JSON with the same keys for programs."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,7 +18,24 @@ def json_option(function: F) -> F:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(_exact(value), indent=2, ensure_ascii=not _is_unicode(sys.stdout.encoding)))
+
+
+def _is_unicode(encoding: str) -> bool:
+    return encoding.lower().replace("-", "").startswith("utf")
+
+
+def _exact(value: object) -> object:
+    """Every fraction here is seconds ago or to come: to the millisecond, and never below 0 (what is overdue, or two clocks)."""
+    match value:
+        case float():
+            return max(0.0, round(value, 3))
+        case Mapping():
+            return {key: _exact(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_exact(each) for each in value]
+        case _:
+            return value
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:

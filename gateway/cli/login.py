@@ -10,6 +10,7 @@ from gateway.accounts.ports import Directory
 from gateway.accounts.schemes import UnknownScheme
 from gateway.cli.accounts import asked_password, password_stdin
 from gateway.cli.login_table import BookHere, directory, login_table
+from gateway.cli.obstacles import obstacles
 from gateway.cli.settings import Settings, pass_settings
 from gateway.cli.waiting import result_of
 from gateway.config import Accounts
@@ -29,8 +30,9 @@ def login() -> None:
 def test(context: click.Context, settings: Settings, login: str, password_stdin: bool) -> None:
     """Try LOGIN and its password as the server would.
 
-    LOGIN is an account's login, or the name of a domain's SMTP user. Says which reply a mail program would get, and why. Exit
-    status 0 when it could sign in, 1 when not.
+    LOGIN is an account's login, or the name of a domain's SMTP user. Says which reply a mail program would get, and why; and
+    whether a lockout holds that would get it another reply, or its account is suspended. Exit status 0 when the password is
+    right and may be used, 1 when not.
     """
     accounts = settings.with_accounts.accounts
     ceiling = settings.own.limits.message_size
@@ -38,10 +40,14 @@ def test(context: click.Context, settings: Settings, login: str, password_stdin:
     with login_table(settings) as table:
         password = asked_password(from_stdin=password_stdin, twice=False)
         credentials = Credentials(login, password.encode("utf-8"), "PLAIN")
-        verdict = result_of(_decide(credentials, directory(settings, table), hasher, ceiling))
+        logins = directory(settings, table)
+        verdict = result_of(_decide(credentials, logins, hasher, ceiling))
+        further = list(obstacles(verdict, credentials, logins, settings))
     reply = reply_for(verdict)
     click.echo(f"Reply: {reply.code} {reply.enhanced} {reply.text}")
     click.echo(f"Why: {_why(verdict, credentials, settings)}")
+    for line in further:
+        click.echo(f"Also: {line}")
     context.exit(0 if verdict.result is Result.OK else 1)
 
 

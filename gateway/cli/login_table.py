@@ -37,6 +37,12 @@ class TableHere:
                 raise Unavailable(f"two accounts differ in letter case only: ids {', '.join(row.id for row in found)}")
             return only(found)
 
+    def taken(self, names: Collection[str]) -> set[str]:
+        """Those of `names` that are logins, whether they can sign in or not. Raises Unavailable."""
+        asked = [name for name in names if can_be_login(name)]
+        with _login_table_errors(), self._engine.connect() as connection:
+            return {name for name, found in self._lookup.find(connection, asked).items() if isinstance(found, list) and found}
+
     @property
     def case_sensitive(self) -> bool:
         return self._accounts.case_sensitive

@@ -1,14 +1,18 @@
 """`queue ...`: what waits for delivery, what became of it, and an operator's hand on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 import click
+from sqlalchemy import Connection
 
+from gateway.cli.account_names import account_named
 from gateway.cli.listing import age, counted, json_option, print_json, print_rows, print_table
 from gateway.cli.settings import Settings, pass_settings
 from gateway.config.units import parse_duration
+from gateway.errors import NotFound
 from gateway.queue.model import State
 from gateway.queue.spool import unlink
 from gateway.store import chunks, operator
@@ -17,6 +21,7 @@ from gateway.store.operator import ListedRecipient, ShownMessage
 
 F = TypeVar("F", bound=Callable[..., Any])
 _ALL = 1_000_000
+_STEP = 2000  # recipients in one transaction
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
@@ -33,7 +38,9 @@ def _filters(function: F) -> F:
         ),
         click.option("--state", type=click.Choice([state.value for state in State]), default=None, help="In this state only."),
         click.option("--domain", default="", metavar="DOMAIN", help="Recipients in this domain only."),
-        click.option("--account", default="", metavar="ID", help="Sent by the account of this id only."),
+        click.option(
+            "--account", default="", metavar="LOGIN", help="Sent by this account only: its login or id, or an SMTP user of it."
+        ),
     ):
         function = option(function)
     return function
@@ -56,9 +63,10 @@ def list_queue(
 
     Without --state, those that still wait.
     """
+    account_id = account_named(settings, account).id if account else ""
     with opened(settings.store_url, write=False) as connection:
         found = operator.list_recipients(
-            connection, state=state or "", account=account, domain=domain, older_than=older_than, limit=limit
+            connection, state=state or "", account=account_id, domain=domain, older_than=older_than, limit=limit
         )
     rows = [asdict(each) if as_json else _line(each) for each in found]
     print_rows(rows, as_json=as_json, empty="Nothing waits." if state is None else f"No recipient is {state}.")
@@ -93,12 +101,23 @@ def retry(settings: Settings, ids: tuple[str, ...], everything: bool, domain: st
     """
     if bool(ids) == everything or (domain and not everything):
         raise click.UsageError("Give the ids of messages, or --all.")
-    with opened(settings.store_url, write=True) as connection:
-        if everything:
-            waiting = operator.list_recipients(connection, state=State.QUEUED, domain=domain, limit=_ALL)
-            ids = tuple(str(each.id) for each in waiting if not each.leased)
-        tried = sum(operator.retry(connection, each) for each in ids)
+    if everything:
+        tried = _retry_all(settings, domain)
+    else:
+        with _all_or_none(settings, ids, "will be tried") as connection:
+            tried = sum(operator.retry(connection, each) for each in ids)
     click.echo(f"{counted(tried, 'recipient')} will be tried now.")
+
+
+def _retry_all(settings: Settings, domain: str) -> int:
+    """In steps, each a transaction of its own: a gateway that accepts mail meanwhile must not wait for a million rows."""
+    count = last = 0
+    while True:
+        with opened(settings.store_url, write=True) as connection:
+            tried = operator.retry_all(connection, domain=domain, after=last, limit=_STEP)
+        if not tried:
+            return count
+        count, last = count + len(tried), tried[-1]
 
 
 @queue.command()
@@ -110,7 +129,7 @@ def hold(settings: Settings, ids: tuple[str, ...]) -> None:
     An ID is a queue id, or the number of one recipient. What is being delivered at this moment may still arrive.
     Held mail is never given up, and its sender gets no warning of a delay.
     """
-    with opened(settings.store_url, write=True) as connection:
+    with _all_or_none(settings, ids, "was held") as connection:
         held = sum(operator.hold(connection, each) for each in ids)
     click.echo(f"{counted(held, 'recipient')} held.")
 
@@ -125,7 +144,7 @@ def release(settings: Settings, ids: tuple[str, ...]) -> None:
     What an operator held goes on as if it had not been, so it is held again if its account is disabled by now.
     Mail older than [relay] give_up is tried once.
     """
-    with opened(settings.store_url, write=True) as connection:
+    with _all_or_none(settings, ids, "was released") as connection:
         released = sum(operator.release(connection, each) for each in ids)
     click.echo(f"{counted(released, 'recipient')} released.")
 
@@ -138,13 +157,23 @@ def delete(settings: Settings, ids: tuple[str, ...]) -> None:
 
     An ID is a queue id, or the number of one recipient. What was delivered stays delivered.
     """
-    with opened(settings.store_url, write=True) as connection:
+    with _all_or_none(settings, ids, "was deleted") as connection:
         deletions = [operator.delete(connection, each) for each in ids]
         for body in (body for each in deletions for body in each.bodies):
             chunks.remove(connection, body.name)
     for body in (body for each in deletions for body in each.bodies):
         unlink(settings.spool, body.name)  # after the commit: a file without a row is swept, a row without a file is lost mail
     click.echo(f"{counted(sum(each.recipients for each in deletions), 'recipient')} deleted.")
+
+
+@contextmanager
+def _all_or_none(settings: Settings, ids: Sequence[str], done: str) -> Iterator[Connection]:
+    """The store, for something to be done to all of `ids`. Raises NotFound, which then speaks for the others too."""
+    try:
+        with opened(settings.store_url, write=True) as connection:
+            yield connection
+    except NotFound as error:
+        raise NotFound(f"{error}; nothing {done}" if len(ids) > 1 else str(error)) from None
 
 
 def _line(recipient: ListedRecipient) -> dict[str, object]:

@@ -61,6 +61,9 @@ def show(settings: Settings, name: str, days: int, as_json: bool) -> None:
 
     The latest day comes first; how the account stands today is said at the end. LOGIN is the account's login, its id (even
     when the account is gone), or the name of an SMTP user of one of its domains.
+
+    The limit is that of the settings file, and the server has what it read at its start or the last SIGHUP. Refusals are
+    written down every 5 seconds.
     """
     account = account_named(settings, name)
     with opened(settings.store_url, write=False) as connection:
@@ -82,16 +85,17 @@ def show(settings: Settings, name: str, days: int, as_json: bool) -> None:
 @usage.command()
 @click.option("--month", callback=_month, required=True, metavar="YYYY-MM", help='The month, as in "2026-11".')
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True, help="What to write.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--totals", is_flag=True, help="One line an account, for the whole month.")
 @click.option("--no-logins", is_flag=True, help="Leave the login empty, and do not ask the login table.")
 @pass_settings
-def export(settings: Settings, month: Month, form: str, totals: bool, no_logins: bool) -> None:
+def export(settings: Settings, month: Month, form: str, as_json: bool, totals: bool, no_logins: bool) -> None:
     """Write a month of all accounts to standard output, for billing.
 
     A line for each account and day on which it sent something. The login is empty when the account is gone. CSV is for
     spreadsheets: a cell that they would take for a formula begins with an apostrophe. JSON is exact.
     """
-    write = billing.write_csv if form == "csv" else billing.write_json
+    write = billing.write_json if as_json or form == "json" else billing.write_csv
     with ExitStack() as stack:
         look_up = None if no_logins else _or_without(stack.enter_context(logins(settings)))
         connection = stack.enter_context(opened(settings.store_url, write=False))

@@ -1,6 +1,7 @@
 """How many sessions may be open, in total and from one network."""
 
 import ipaddress
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
@@ -51,11 +52,15 @@ ALONE = Alone()
 
 
 class Door:
-    """Counts the open sessions, those `elsewhere` too. The limits may be replaced at any time (reload)."""
+    """Counts the open sessions, those `elsewhere` too. The limits may be replaced at any time (reload).
 
-    def __init__(self, total: int, per_network: int, elsewhere: Elsewhere = ALONE) -> None:
+    `places`: how many this process has room for by itself, whatever the limits say.
+    """
+
+    def __init__(self, total: int, per_network: int, elsewhere: Elsewhere = ALONE, *, places: int = sys.maxsize) -> None:
         self.total = total
         self.per_network = per_network
+        self._places = places
         self._elsewhere = elsewhere
         self._open = 0
         self._of_network: Counter[str] = Counter()
@@ -87,7 +92,7 @@ class Door:
 
     @property
     def _overfull(self) -> bool:
-        return self._open + self._elsewhere.total() > self.total
+        return self._open > self._places or self._open + self._elsewhere.total() > self.total
 
     def _count(self, network: str, by: int) -> None:
         self._open += by

@@ -130,6 +130,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def sent_lately(self, account_id: str, sender: str, recipient: str) -> Awaitable[bool]:
+        """Whether a message that `add` would know again went from `sender` to `recipient`, as written. Raises Unavailable."""
+        ...
+
     def refused(self, account_id: str) -> None:
         """Count one refusal. Waits for nothing, and raises nothing."""
         ...

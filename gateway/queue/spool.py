@@ -3,7 +3,12 @@
 A body grows in `tmp/`, is synced, renamed into the folder named by the last two characters of its queue id (the first ones
 are the time, and would put a day's mail into one folder), and that folder is synced: only then may a row name it. After a
 crash there may be files without a row, never a row without its file. A failed fsync is never tried again: the kernel may
-have dropped the pages and would report success (PostgreSQL's fsync lesson, 2018); the file is abandoned.
+have dropped the pages and would report success (PostgreSQL's fsync lesson, 2018); the file is abandoned, and so is a new
+folder whose entry could not be synced.
+
+Orphans are swept with two looks, one sweep apart. A file's age is by the file system's clock, which can be stepped, and a
+row may be long in coming when the store refuses commits: a body without a row may just be finished, but not still at the
+next sweep.
 
 All file work runs in threads. A caller that gives up does not stop a thread, so each file does one thing after
 the other (`_OpenFile.step`), and a descriptor is closed only when nothing uses it.
@@ -13,7 +18,7 @@ import errno
 import math
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -28,7 +33,7 @@ from gateway.queue.ports import BodyReader, BodyWriter
 T = TypeVar("T")
 
 BLOCK = 256 * 1024  # octets in one read
-SWEPT_AT_ONCE = 500  # names in one question to the store
+SWEPT_AT_ONCE = 500  # names in one question to the store, or files removed in one turn of a thread
 _NAME = re.compile(r"[0-9A-Za-z_]{8,64}")  # what a queue id can look like: never a path
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -46,12 +51,14 @@ class Spool:
         self.folder = folder
         self._run = run
         self._durable: set[Path] = set()  # subfolders whose own entry is known to be on disk
+        self._suspects: set[Path] = set()  # old files that no row named at the last sweep
 
     def prepare(self) -> None:
         """Make the folder, for its owner alone. Raises ConfigError. Blocks: for the start only."""
         try:
             (self.folder / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
+            _sync_folder(self.folder.parent)
         except OSError as error:
             raise ConfigError([f"server.state_dir: cannot make {self.folder}: {error.strerror}"]) from None
 
@@ -65,26 +72,31 @@ class Spool:
         """See the port."""
         if isinstance(body, Inline):
             return InlineReader(body.data)
-        return _Reader(_OpenFile(await self._descriptor(_open, _path(self.folder, body.name)), self._run))
+        return _Reader(_OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run))
 
     async def remove(self, body: Spooled) -> None:
         """See the port. What cannot be removed now is swept later."""
         await self._run(unlink, self.folder, body.name)
 
     async def sweep_orphans(self, live: Callable[[list[str]], Awaitable[set[str]]], older_than: float) -> int:
-        """Remove files untouched for `older_than` seconds that no row names; how many there were.
+        """Remove files untouched for `older_than` seconds that no row names, at this sweep and the one before; how many.
 
-        `live` is asked after the files were found: a row that names one of them is there by then, or never will be.
-        Raises Unavailable.
+        `live` is asked after the files were found. Raises Unavailable; then nothing counts as seen twice the next time.
         """
+        before, self._suspects = self._suspects, set()
+        found: set[Path] = set()
         removed = 0
-        candidates = await self._run(_translated, _old_files, self.folder, older_than)
-        for start in range(0, len(candidates), SWEPT_AT_ONCE):
-            some = candidates[start : start + SWEPT_AT_ONCE]
-            needed = await live(sorted({path.name for path in some}))
-            orphans = [path for path in some if path.parent.name == "tmp" or path.name not in needed]
-            await self._run(_unlink_all, orphans)
-            removed += len(orphans)
+        limit = await self._run(_translated, _file_clock, self.folder) - older_than
+        for folder in await self._run(_translated, _subfolders, self.folder):
+            old = await self._run(_translated, _old_files, folder, limit)
+            for start in range(0, len(old), SWEPT_AT_ONCE):
+                some = old[start : start + SWEPT_AT_ONCE]
+                needed = await live(sorted({path.name for path in some}))
+                orphans = {path for path in some if folder.name == "tmp" or path.name not in needed}
+                await self._run(_unlink_all, orphans & before)
+                removed += len(orphans & before)
+                found |= orphans - before
+        self._suspects = found
         return removed
 
     def _descriptor(self, function: Callable[[Path], int], path: Path) -> Deferred[int]:
@@ -102,10 +114,9 @@ class Spool:
     def make_durable(self, descriptor: int, name: str) -> None:
         """Sync, rename, sync the folder. Runs in a thread; raises OSError."""
         os.fsync(descriptor)
-        path = _path(self.folder, name)
+        path = path_of(self.folder, name)
         if path.parent not in self._durable:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(self.folder)
+            _make_folder(path.parent)
             self._durable.add(path.parent)  # only now: another thread must not rely on an entry not yet synced
         (self.folder / "tmp" / name).rename(path)
         _sync_folder(path.parent)
@@ -194,10 +205,10 @@ class InlineReader:
 def unlink(folder: Path, name: str) -> None:
     """Remove a body of the spool `folder`; one that is not there, or cannot be removed now, is fine."""
     with suppress(OSError):
-        _path(folder, name).unlink()
+        path_of(folder, name).unlink()
 
 
-def _path(folder: Path, name: str) -> Path:
+def path_of(folder: Path, name: str) -> Path:
     _check(name)
     return folder / name[-2:] / name
 
@@ -257,6 +268,17 @@ def _abandon(descriptor: int, folder: Path, name: str) -> None:
         (folder / "tmp" / name).unlink()
 
 
+def _make_folder(folder: Path) -> None:
+    """A subfolder whose entry is on disk. When it cannot be synced it goes again: the next sync of it would say nothing."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        _sync_folder(folder.parent)
+    except OSError:
+        with suppress(OSError):  # one that has files in it was synced in an earlier life
+            folder.rmdir()
+        raise
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -265,16 +287,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _old_files(folder: Path, older_than: float) -> list[Path]:
-    """Files last written more than `older_than` seconds ago, by the file system's own clock."""
-    limit = _file_clock(folder) - older_than
-    return [
-        path
-        for sub in folder.iterdir()
-        if sub.is_dir()
-        for path in sub.iterdir()
-        if _NAME.fullmatch(path.name) and _written(path) < limit
-    ]
+def _subfolders(folder: Path) -> list[Path]:
+    return [sub for sub in folder.iterdir() if sub.is_dir()]
+
+
+def _old_files(folder: Path, limit: float) -> list[Path]:
+    """Files last written before `limit`, by the file system's own clock."""
+    return [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and _written(path) < limit]
 
 
 def _written(path: Path) -> float:
@@ -293,7 +312,7 @@ def _file_clock(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _unlink_all(paths: list[Path]) -> None:
+def _unlink_all(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()

@@ -33,7 +33,7 @@ def admit(connection: Connection, new: NewMessage, us: int | None) -> Added:
     What is denied is an answer, not an exception, for the suspension that it may have made has to be committed.
     """
     if new.resend_key:
-        first = resends.claim(connection, new.resend_key, new.id)
+        first = resends.claim(connection, new.resend_key, new.account_id, new.id)
         if first is not None:
             return Duplicate(first)
     standing: Standing | None = None
@@ -66,9 +66,8 @@ def insert_message(connection: Connection, new: NewMessage, us: int | None) -> Q
     )
     rows = [_new_row(new.id, position, r, us) for position, r in enumerate(new.recipients)]
     ids = {position: id_ for id_, position in connection.execute(_ADD_RECIPIENTS, rows)}
-    lease = us or 0
     leased = [
-        Recipient(ids[i], r.address, r.field, r.notify, r.orcpt, 0, False, lease=lease) for i, r in enumerate(new.recipients)
+        Recipient(ids[i], r.address, r.field, r.notify, r.orcpt, 0, False, lease=us or 0) for i, r in enumerate(new.recipients)
     ]
     return QueuedMessage(new.id, new.account_id, new.envelope, new.header, new.body, 0.0, tuple(leased) if us else ())
 

@@ -24,8 +24,9 @@ def _sqlite(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(now, "postgresql")
 def _postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    # clock_timestamp, not now(): a transaction of many items must not date all of them at its start
-    return "extract(epoch from clock_timestamp())::double precision"
+    # Not now(): a transaction of many items must not date all of them at its start. Not clock_timestamp() either: it differs
+    # from row to row, so no index serves a comparison with it
+    return "extract(epoch from statement_timestamp())::double precision"
 
 
 class today(FunctionElement[int]):  # noqa: N801
@@ -42,4 +43,4 @@ def _sqlite_day(element: Any, compiler: Any, **options: Any) -> str:
 
 @compiles(today, "postgresql")
 def _postgresql_day(element: Any, compiler: Any, **options: Any) -> str:
-    return "floor(extract(epoch from clock_timestamp()) / 86400)::integer"
+    return "floor(extract(epoch from statement_timestamp()) / 86400)::integer"

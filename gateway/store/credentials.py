@@ -18,11 +18,12 @@ from sqlalchemy import Connection, bindparam, or_, select
 from twisted.internet.defer import Deferred
 
 from gateway import address, maillog
+from gateway.accounts.credentials import RANDOM_PREFIX
 from gateway.accounts.model import Credential
 from gateway.errors import Conflict, NotFound, Unavailable
 from gateway.store.clock import now
 from gateway.store.database import Database
-from gateway.store.domains import domain_named, hold
+from gateway.store.domains import domain_named, hold, no_such, owner
 from gateway.store.schema import credential, domain
 from gateway.store.shared_read import SharedRead
 
@@ -34,8 +35,15 @@ _ALL = select(credential.c.id, credential.c.name, credential.c.domain, domain.c.
     credential, domain
 )
 _BY_NAME = _ALL.where(credential.c.name.in_(bindparam("names", expanding=True)))
+_CHOSEN = select(credential.c.stored).where(~credential.c.stored.startswith(RANDOM_PREFIX))
 _LISTING = (
-    select(credential.c.name, credential.c.domain, domain.c.account_id, (now() - credential.c.changed).label("age"))
+    select(
+        credential.c.id,
+        credential.c.name,
+        credential.c.domain,
+        domain.c.account_id,
+        (now() - credential.c.changed).label("age"),
+    )
     .add_columns((now() - credential.c.last_used).label("last_used"), credential.c.last_network)
     .join_from(credential, domain)
     .order_by(credential.c.domain, credential.c.name)
@@ -87,6 +95,11 @@ class SqlCredentials:
                 raise
             del waiting[:_STEP]
 
+    async def sample(self) -> list[str]:
+        """The newest stored form of a chosen password, if there is one: all are of its kind. Raises Unavailable."""
+        newest = _CHOSEN.order_by(credential.c.id.desc()).limit(1)
+        return await self._database.read(lambda connection: list(connection.execute(newest).scalars()))
+
     def _keep(self, number: int, use: _Use) -> None:
         if number in self._waiting or len(self._waiting) < MAX_WAITING:
             self._waiting[number] = use
@@ -108,6 +121,7 @@ def _named(connection: Connection, names: Collection[str]) -> dict[str, Credenti
 class ListedCredential:
     """`age` of its password and `last_used` in seconds; `last_used` is None, and `last_network` "", when it never was."""
 
+    id: int
     name: str
     domain: str
     account_id: str
@@ -165,9 +179,13 @@ def find(connection: Connection, name: address.Address | str) -> Credential | No
 
 
 def listing(connection: Connection, domain: str = "") -> list[ListedCredential]:
-    """The credentials by domain and name, of one domain or of all. Raises Conflict for no domain."""
-    query = _LISTING.where(credential.c.domain == domain_named(domain)) if domain else _LISTING
-    return [ListedCredential(**row._mapping) for row in connection.execute(query)]
+    """The credentials by domain and name, of one domain or of all. Raises Conflict for no domain; NotFound."""
+    if not domain:
+        return [ListedCredential(**row._mapping) for row in connection.execute(_LISTING)]
+    name = domain_named(domain)
+    if owner(connection, name) is None:
+        raise no_such(name)
+    return [ListedCredential(**row._mapping) for row in connection.execute(_LISTING.where(credential.c.domain == name))]
 
 
 def reset(connection: Connection, name: address.Address | str, stored: str) -> None:

@@ -40,6 +40,7 @@ TRIES = 4  # of a group that was certainly not committed
 
 @dataclass(frozen=True, slots=True)
 class _Item:
+    order: str
     function: Callable[[Connection], Any]
     result: Deferred[Any]
 
@@ -71,7 +72,7 @@ class Database:
         self._write_engine = store_engine(url, write=True)
         self._read_engine = store_engine(url, write=False)
         self._writer = ThreadPool(1, 1, "store-writer")
-        self._readers = ThreadPool(1, READERS, "store-reader")
+        self._readers = ThreadPool(READERS, READERS, "store-reader")  # all from the start: later there may be none to have
         self._waiting: deque[_Item] = deque()
         self._connection: Connection | None = None  # the writer thread's own
         self._writing = False
@@ -82,16 +83,18 @@ class Database:
         self._writer.start()
         self._readers.start()
 
-    def write(self, function: Callable[[Connection], T]) -> Deferred[T]:
+    def write(self, function: Callable[[Connection], T], *, order: str = "") -> Deferred[T]:
         """Run `function` in the writer thread and commit it; the result comes once it is on disk.
 
-        It may be run more than once, each time on a transaction without traces of the time before.
+        It may be run more than once, each time on a transaction without traces of the time before. Of a group, those with a
+        lower `order` run first: where machines share the store, what locks a row that others want gives an order that is the
+        same everywhere, or two groups would often wait for each other.
 
         Fails with Unavailable (nothing done, or the commit's result is unknown), StorageFull, or what `function` raised.
         """
         if self._stopped:
             return fail(Unavailable("the store is closing"))
-        item = _Item(function, Deferred())
+        item = _Item(order, function, Deferred())
         self._waiting.append(item)
         if not self._writing:
             self._wake()
@@ -155,7 +158,8 @@ class Database:
         self._reactor.callFromThread(self._drained)
 
     def _next_group(self) -> list[_Item]:
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+        return sorted(group, key=lambda item: item.order)
 
     def _commit(self, items: list[_Item]) -> list[Any]:
         """What became of each item: its result, or `_Failed`."""

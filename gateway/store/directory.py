@@ -57,7 +57,7 @@ class SqlDirectory:
         account_id = bindparam("account_id", type_=NullType())
         source = foreign_table(aliases, [column("account_id"), column("address")]) if aliases else None
         self._aliases = select(source.c.address).where(source.c.account_id == account_id) if source is not None else None
-        self._threads = ThreadPool(1, THREADS, "accounts")
+        self._threads = ThreadPool(THREADS, THREADS, "accounts")  # all from the start: later there may be none to have
         self._waiting: dict[Deferred[LoginRow | None], str] = {}  # to the login as typed, in the order of arrival
         self._running = 0
         self._by_id: SharedRead[str, Found] = SharedRead(self._read_by_id)

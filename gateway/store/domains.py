@@ -45,6 +45,19 @@ def _owners(connection: Connection, names: set[str]) -> dict[str, str]:
     return {row.name: row.account_id for row in connection.execute(_OWNERS, {"names": sorted(names)})}
 
 
+class Taken(Conflict):
+    """The domain `name` is another account's: that of the id `owner`."""
+
+    def __init__(self, name: str, owner: str, login: str = "") -> None:
+        whose = f"{login} (account {owner})" if login else f"account {owner}"
+        super().__init__(f"{name}: belongs to {whose}; `smtp-gateway domains remove {name}` comes first")
+        self.owner = owner
+
+
+def no_such(name: str) -> NotFound:
+    return NotFound(f"{name}: no account has this domain; `smtp-gateway domains list` shows those there are")
+
+
 @dataclass(frozen=True, slots=True)
 class ListedDomain:
     """`age` in seconds since it was added; `credentials` is how many it has."""
@@ -58,10 +71,12 @@ class ListedDomain:
 def domain_named(text: str) -> str:
     """`text` as `Address.domain_key`. Raises Conflict for what is no domain, a literal, or a name of one label."""
     shown = maillog.peer_text(text, 80)
+    if "@" in text:
+        raise Conflict(f"{shown}: has an @, and no domain has one; write it like example.com")
     try:
         read = address.parse(f"x@{text}")
     except address.AddressError as error:
-        raise Conflict(f"{shown}: not a domain: {error}") from None
+        raise Conflict(f"{shown}: cannot be read as a domain ({error}); write it like example.com") from None
     if read.domain.startswith("["):
         raise Conflict(f"{shown}: an address is no domain")
     if "." not in read.domain:
@@ -70,15 +85,17 @@ def domain_named(text: str) -> str:
 
 
 def add(connection: Connection, name: str, account_id: str) -> bool:
-    """Make the domain this account's; False when it was already. Raises Conflict when it is another's, or no domain."""
+    """Make the domain this account's; False when it was already. Raises Taken when it is another's, Conflict for no domain."""
     name = domain_named(name)
     try:
         with connection.begin_nested():
             connection.execute(domain.insert().values(name=name, account_id=account_id, added=now()))
     except IntegrityError:  # it is there, perhaps since a moment ago
-        owner = _owners(connection, {name}).get(name)
-        if owner != account_id:
-            raise Conflict(f"{name}: belongs to account {owner}; `smtp-gateway domains remove {name}` comes first") from None
+        other = owner(connection, name)
+        if other is None:  # and was removed since
+            return add(connection, name, account_id)
+        if other != account_id:
+            raise Taken(name, other) from None
         return False
     return True
 
@@ -93,10 +110,15 @@ def remove(connection: Connection, name: str) -> int:
     """Take the domain from its account, with its credentials: how many they were. Raises NotFound, Conflict (no domain)."""
     name = domain_named(name)
     if hold(connection, name) is None:
-        raise NotFound(f"{name}: no account has this domain; `smtp-gateway domains list` shows those there are")
+        raise no_such(name)
     credentials = connection.execute(credential.delete().where(credential.c.domain == name)).rowcount
     connection.execute(domain.delete().where(domain.c.name == name))
     return credentials
+
+
+def owner(connection: Connection, name: str) -> str | None:
+    """The account of the domain `name` (`Address.domain_key`), None when there is no such domain."""
+    return _owners(connection, {name}).get(name)
 
 
 def hold(connection: Connection, name: str) -> str | None:

@@ -19,6 +19,7 @@ class ListedLock:
 
     scope: str
     subject: str
+    stored_tag: str  # of the stored hash whose guessing made it
     network: str
     age: float
     left: float
@@ -34,7 +35,7 @@ class Cleared:
 def active(connection: Connection) -> list[ListedLock]:
     """The locks that hold now, the one that ends last first."""
     query = (
-        select(lockout.c.scope, lockout.c.subject, lockout.c.network)
+        select(lockout.c.scope, lockout.c.subject, lockout.c.stored_tag, lockout.c.network)
         .add_columns((now() - lockout.c.at).label("age"), (lockout.c.until - now()).label("left"))
         .where(lockout.c.until > now())
         .order_by(lockout.c.until.desc())

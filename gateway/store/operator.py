@@ -13,7 +13,7 @@ from gateway.errors import NotFound
 from gateway.queue.model import Hold, Spooled, State
 from gateway.store.clock import now
 from gateway.store.outbox import drop_bodies
-from gateway.store.schema import attempt, message, recipient
+from gateway.store.schema import attempt, due_rows, message, recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +118,18 @@ def list_recipients(
     """Recipients, the oldest message first; without `state` those that still wait. `older_than` in seconds, "" is any."""
     wanted: list[ColumnElement[bool]] = [recipient.c.state == state if state else _WAITING]
     if state in (State.QUEUED, State.HELD):
-        wanted.append(_WAITING)  # says the same, and lets the index of the unfinished serve
+        wanted.append(_WAITING)  # says the same, and lets the index of those that wait serve
     if account:
         wanted.append(message.c.account_id == account)
     if domain:
         wanted.append(recipient.c.domain == domain.lower())
     if older_than:
         wanted.append(message.c.accepted < now() - older_than)
-    query = _listing().where(*wanted).order_by(message.c.accepted, recipient.c.id).limit(limit)
+    # Chosen by their numbers alone, which grow with time: to sort a million whole rows takes long
+    chosen = select(recipient.c.id).where(*wanted).order_by(recipient.c.id).limit(limit)
+    if account or older_than:
+        chosen = chosen.join_from(recipient, message)
+    query = _listing().where(recipient.c.id.in_(chosen)).order_by(recipient.c.id)
     return [_listed(row) for row in connection.execute(query)]
 
 
@@ -155,9 +159,20 @@ def retry(connection: Connection, id_: str) -> int:
     chosen = _chosen(connection, id_)
     tried = update(recipient).where(chosen, _WAITING, ~_HELD, recipient.c.process.is_(None)).values(next_attempt=now())
     count = connection.execute(tried).rowcount
-    if not count and connection.execute(select(recipient.c.id).where(chosen, _WAITING, _HELD)).first():
+    if not count and connection.execute(select(recipient.c.id).where(chosen, _HELD)).first():
         raise NotFound(f"{id_} is held; `smtp-gateway queue release` lets it go")
     return count
+
+
+def retry_all(connection: Connection, *, domain: str = "", after: int = 0, limit: int) -> list[int]:
+    """Make due now what waits for its next attempt, in `domain` or anywhere: at most `limit` recipients past number `after`.
+
+    Returns their numbers; whoever asks again with the last one as `after` reaches all, and holds up no writer for long.
+    """
+    wanted = [due_rows, recipient.c.id > after, *([recipient.c.domain == domain.lower()] if domain else [])]
+    some = select(recipient.c.id).where(*wanted).order_by(recipient.c.id).limit(limit)
+    change = update(recipient).where(recipient.c.id.in_(some), due_rows).values(next_attempt=now()).returning(recipient.c.id)
+    return sorted(connection.execute(change).scalars())
 
 
 def hold(connection: Connection, id_: str) -> int:
@@ -174,7 +189,7 @@ def release(connection: Connection, id_: str) -> int:
 
     What was held because its account is disabled goes although it is; what an operator held goes if its account is enabled.
     """
-    change = update(recipient).where(_chosen(connection, id_), _WAITING, _HELD)
+    change = update(recipient).where(_chosen(connection, id_), _HELD)
     decided = case((recipient.c.hold == Hold.ACCOUNT.value, Hold.RELEASED.value), else_=Hold.NONE.value)
     count = connection.execute(change.values(state=State.QUEUED.value, hold=decided, next_attempt=now())).rowcount
     if not count:

@@ -6,13 +6,12 @@ changes nothing. Where machines share the store, whoever looks for work passes o
 (SKIP LOCKED): none waits for another, and no recipient is given to two.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
     Connection,
     Row,
-    Select,
     and_,
     bindparam,
     case,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    not_,
     or_,
     select,
     update,
@@ -44,43 +42,32 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
+from gateway.store import census, overdue
 from gateway.store.admission import admit, insert_message
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.process_name import ProcessName
 from gateway.store.processes import Processes
-from gateway.store.schema import attempt, due_rows, message, queued, recipient
+from gateway.store.schema import attempt, due_rows, held_back, message, queued, recipient
 
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
 _WAITING = (State.QUEUED, State.HELD)
 
-_IS_DUE = and_(due_rows, recipient.c.next_attempt <= now())
 _DUE = (
     select(recipient.c.message_id)
-    .where(_IS_DUE)
+    .where(due_rows, recipient.c.next_attempt <= now())
     .order_by(recipient.c.next_attempt, recipient.c.id)
     .limit(bindparam("rows"))
     .with_for_update(skip_locked=True)
 )
-_OVERDUE = (
-    select(recipient.c.message_id)
-    .where(_IS_DUE)
-    .join(message, message.c.id == recipient.c.message_id)
-    .where(
-        or_(
-            message.c.accepted <= now() - bindparam("give_up"),
-            and_(not_(recipient.c.delay_warned), message.c.accepted <= now() - bindparam("warn_after")),
-        )
-    )
-    .order_by(message.c.accepted)
-    .limit(bindparam("rows"))
-)
+# The difference, and not next_attempt itself: these few messages must not be looked for among all that is due
 _LEASE = (
     update(recipient)
     .where(
         recipient.c.id.in_(
             select(recipient.c.id)
-            .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)), _IS_DUE)
+            .where(recipient.c.message_id.in_(bindparam("messages", expanding=True)))
+            .where(due_rows, recipient.c.next_attempt - now() <= 0)
             .with_for_update(skip_locked=True)
         )
     )
@@ -118,45 +105,38 @@ _RELEASE = (
     .where(recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"))
     .values(process=None)
 )
+_LEASES = select(recipient.c.id, recipient.c.process).where(recipient.c.id.in_(bindparam("ids", expanding=True)), queued)
 _DISOWN = (
     update(recipient)
-    .where(recipient.c.message_id == bindparam("message"), recipient.c.process == bindparam("us"))
+    .where(recipient.c.id.in_(select(recipient.c.id).where(recipient.c.message_id == bindparam("message"))))
+    .where(recipient.c.process == bindparam("us"))
     .values(process=None)
 )
-_LEASES = select(recipient.c.id, recipient.c.process).where(recipient.c.id.in_(bindparam("ids", expanding=True)), queued)
+_ITS_ACCOUNT = select(message.c.account_id).where(message.c.id == recipient.c.message_id).scalar_subquery()
 _HOLD_BACK = (
     update(recipient)
     .where(_OURS)
-    .values(process=None, state=State.HELD.value, hold=case((_HELD, recipient.c.hold), else_=Hold.ACCOUNT.value))
+    .values(
+        process=None,
+        state=State.HELD.value,
+        hold=case((_HELD, recipient.c.hold), else_=Hold.ACCOUNT.value),
+        held_account=_ITS_ACCOUNT,
+    )
 )
-_HELD_BACK = and_(recipient.c.finished.is_(None), _HELD, recipient.c.hold == Hold.ACCOUNT.value)
-_HELD_ACCOUNTS = select(message.c.account_id).distinct().join_from(recipient, message).where(_HELD_BACK)
+_HELD_ACCOUNTS = select(recipient.c.held_account).distinct().where(held_back)
 _LET_GO = (
     update(recipient)
     .where(
         recipient.c.id.in_(
             select(recipient.c.id)
-            .join(message)
-            .where(_HELD_BACK, message.c.account_id == bindparam("account"))
+            .where(held_back, recipient.c.held_account == bindparam("account"))
             .limit(bindparam("most"))
-            .with_for_update(of=recipient, skip_locked=True)
+            .with_for_update(skip_locked=True)
         )
     )
     .values(state=State.QUEUED.value, hold=Hold.NONE.value, next_attempt=now())
 )
 _NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
-_FREE = recipient.c.process.is_(None)
-_COUNTS = (
-    select(
-        func.count().filter(queued, _FREE, recipient.c.attempts == 0).label("queued"),
-        func.count().filter(queued, _FREE, recipient.c.attempts > 0).label("deferred"),
-        func.count().filter(queued, recipient.c.process.is_not(None)).label("active"),
-        func.count().filter(_HELD).label("held"),
-        func.coalesce(now() - func.min(message.c.accepted).filter(queued), 0.0).label("oldest"),
-    )
-    .select_from(recipient.join(message))
-    .where(recipient.c.finished.is_(None))
-)
 _ALL_OF_THEM = message.c.id.in_(bindparam("messages", expanding=True))
 _HOLD_STILL = select(message.c.id).where(_ALL_OF_THEM).order_by(message.c.id).with_for_update(key_share=True)
 _DONE_WITH = select(message.c.id, message.c.body_file, message.c.body_size).where(
@@ -192,7 +172,7 @@ class SqlOutbox:
 
     def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
         us = self.processes.number if lease else None
-        return self._database.write(lambda connection: admit(connection, new, us))
+        return self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
 
     def disown(self, message_id: str) -> Deferred[None]:
         def free(connection: Connection) -> None:
@@ -202,12 +182,13 @@ class SqlOutbox:
 
     def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
         us = self.processes.number
-        return self._database.write(lambda connection: _lease(connection, _chosen(connection, _DUE, {}, limit), us))
+        return self._database.write(lambda connection: _lease(connection, _chosen(connection, limit), us))
 
     async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
-        """See the port. It reads the whole queue, so it looks in a reader's thread and only leases in the writer's."""
+        """See the port. It may look at many, so it looks in a reader's thread and only leases in the writer's."""
         ages, us = {"warn_after": warn_after, "give_up": give_up}, self.processes.number
-        found = await self._database.read(lambda connection: _chosen(connection, _OVERDUE, ages, limit))
+        rows = limit * _ROWS_A_MESSAGE
+        found = (await self._database.read(lambda connection: overdue.overdue(connection, rows, **ages)))[:limit]
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
@@ -246,7 +227,7 @@ class SqlOutbox:
         return self._database.read(lambda connection: connection.execute(_NEXT_DUE).scalar())
 
     def counts(self) -> Deferred[QueueCounts]:
-        return self._database.read(lambda connection: QueueCounts(*connection.execute(_COUNTS).one()))
+        return self._database.read(census.counts)
 
     def sweep(self, keep: float, limit: int) -> Deferred[int]:
         """Delete at most `limit` messages that nobody has waited for since `keep` seconds; how many there were.
@@ -260,9 +241,9 @@ class SqlOutbox:
         return self._database.read(lambda connection: set(connection.execute(_LIVE, {"names": list(names)}).scalars()))
 
 
-def _chosen(connection: Connection, rows: Select[Any], ages: Mapping[str, float], limit: int) -> list[str]:
-    """The messages of the chosen recipients, in their order, at most `limit`."""
-    ids = connection.execute(rows, {"rows": limit * _ROWS_A_MESSAGE, **ages}).scalars()
+def _chosen(connection: Connection, limit: int) -> list[str]:
+    """The messages of recipients that are due, in their order, at most `limit`."""
+    ids = connection.execute(_DUE, {"rows": limit * _ROWS_A_MESSAGE}).scalars()
     return list(dict.fromkeys(ids))[:limit]
 
 

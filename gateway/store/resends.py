@@ -24,12 +24,24 @@ _TAKE_OVER = (
     .where(_KEY, resend.c.message_id == bindparam("b_outdated"))
     .values(message_id=bindparam("b_message"), at=now())
 )
+_SENT_LATELY = (
+    select(resend.c.key)
+    .join(message, message.c.id == resend.c.message_id)
+    .join(recipient, recipient.c.message_id == message.c.id)
+    .where(
+        resend.c.account_id == bindparam("account"),
+        resend.c.at > now() - WITHIN,
+        message.c.sender == bindparam("sender"),
+        recipient.c.address == bindparam("address"),
+    )
+    .limit(1)
+)
 _FORGET = delete(resend).where(_KEY)
 
 
-def claim(connection: Connection, key: str, message_id: str) -> str | None:
+def claim(connection: Connection, key: str, account_id: str, message_id: str) -> str | None:
     """None: the key is this message's from now on. Else the queue id of the first one, and this one is to be dropped."""
-    while connection.execute(_CLAIM, {"key": key, "message_id": message_id}).first() is None:
+    while connection.execute(_CLAIM, {"key": key, "account_id": account_id, "message_id": message_id}).first() is None:
         first = connection.execute(_FIRST, {"b_key": key}).one_or_none()
         if first is None:
             continue  # swept in this moment
@@ -40,6 +52,12 @@ def claim(connection: Connection, key: str, message_id: str) -> str | None:
         if connection.execute(_TAKE_OVER, over).rowcount:
             return None
     return None
+
+
+def sent_lately(connection: Connection, account_id: str, sender: str, recipient_address: str) -> bool:
+    """Whether a message that `claim` may know again went from the one to the other."""
+    values = {"account": account_id, "sender": sender, "address": recipient_address}
+    return connection.execute(_SENT_LATELY, values).first() is not None
 
 
 def forget(connection: Connection, key: str) -> None:

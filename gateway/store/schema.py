@@ -21,7 +21,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-HEAD = "0005"  # the migration that this code needs
+HEAD = "0006"  # the migration that this code needs
 
 metadata = MetaData()
 
@@ -90,19 +90,26 @@ recipient = Table(
     Column("hop", Text, nullable=False),
     Column("finished", Double),
     Column("hold", Text, nullable=False, server_default=""),  # why it is held: gateway.queue.model.Hold
+    Column("held_account", Text),  # whose it is, once it was held because that account is disabled
     sqlite_autoincrement=True,  # a late outcome must never meet another recipient under its id
 )
 # Written out, not bound: SQLite takes a partial index only when it can prove the condition before values are bound.
 queued = recipient.c.state == literal_column("'queued'")
 due_rows = and_(queued, recipient.c.process.is_(None))
+held_back = and_(recipient.c.state == literal_column("'held'"), recipient.c.hold == literal_column("'account'"))
 Index("recipient_message", recipient.c.message_id)
-Index("recipient_due", recipient.c.next_attempt, sqlite_where=due_rows, postgresql_where=due_rows)
-Index(
-    "recipient_unfinished",
+# With the id, so that what is due is read in its order even when a million is: a sort would read all of it first
+Index("recipient_due", recipient.c.next_attempt, recipient.c.id, sqlite_where=due_rows, postgresql_where=due_rows)
+Index(  # those that wait, in the order in which they came: see gateway.store.census
+    "recipient_waiting",
     recipient.c.state,
+    recipient.c.delay_warned,
+    recipient.c.id,
+    recipient.c.attempts,
     sqlite_where=recipient.c.finished.is_(None),
     postgresql_where=recipient.c.finished.is_(None),
 )
+Index("recipient_held_account", recipient.c.held_account, sqlite_where=held_back, postgresql_where=held_back)
 Index(
     "recipient_lease",
     recipient.c.process,
@@ -254,7 +261,9 @@ resend = Table(  # what was submitted in the last minutes, to know it when it co
     "resend",
     metadata,
     Column("key", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
     Column("message_id", Text, nullable=False),
     Column("at", Double, nullable=False),
 )
 Index("resend_at", resend.c.at)
+Index("resend_account", resend.c.account_id, resend.c.at)

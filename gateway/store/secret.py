@@ -23,6 +23,15 @@ def state_secret(state_dir: Path, random: Callable[[int], bytes], name: str = "s
     return kept
 
 
+def kept_secret(state_dir: Path) -> bytes | None:
+    """The octets in `state_dir`/secret, for who must not make any; None when there are none, or none to be read."""
+    try:
+        kept = (state_dir / "secret").read_bytes()
+    except OSError:
+        return None
+    return kept if len(kept) == OCTETS else None
+
+
 def _write(path: Path, content: bytes) -> None:
     """In one step: a crash must not leave half a secret."""
     new = path.with_name(path.name + ".new")

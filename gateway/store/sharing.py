@@ -1,4 +1,4 @@
-"""What a store is to the queue: one machine's own (SQLite, bodies in a spool), or of many (PostgreSQL, bodies as rows)."""
+"""What a store is to the queue: one machine's own (SQLite, a spool) or shared by many (PostgreSQL, bodies as rows)."""
 
 import os
 from collections.abc import Callable

@@ -16,10 +16,9 @@ from twisted.internet.defer import Deferred
 
 from gateway.errors import Unavailable
 from gateway.queue.allowance import DAY, Denied, Standing, Terms
-from gateway.store import charges
+from gateway.store import charges, resends
 from gateway.store.clock import today
 from gateway.store.database import Database
-from gateway.store.resends import WITHIN
 from gateway.store.schema import resend, suspension, usage_day
 from gateway.store.shared_read import SharedRead
 from gateway.store.sheets import delete_oldest
@@ -48,7 +47,11 @@ _OF_MONTH = (
 _KEY = (usage_day.c.account_id, usage_day.c.day)
 _SWEEP = delete(usage_day).where(
     tuple_(*_KEY).in_(
-        select(*_KEY).where(usage_day.c.day < today() - KEEP_DAYS).order_by(usage_day.c.day).limit(bindparam("most"))
+        select(*_KEY)
+        .where(usage_day.c.day < today() - KEEP_DAYS)
+        .order_by(usage_day.c.day)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
     )
 )
 
@@ -88,7 +91,12 @@ class SqlLedger:
         return self._standings.ask(account_id)
 
     def overstep(self, account_id: str, terms: Terms, recipients: int) -> Deferred[Denied | Standing]:
-        return self._database.write(lambda connection: charges.overstep(connection, account_id, terms, recipients))
+        return self._database.write(
+            lambda connection: charges.overstep(connection, account_id, terms, recipients), order=account_id
+        )
+
+    def sent_lately(self, account_id: str, sender: str, recipient: str) -> Deferred[bool]:
+        return self._database.read(lambda connection: resends.sent_lately(connection, account_id, sender, recipient))
 
     def refused(self, account_id: str) -> None:
         self._count((account_id, int(self._clock() // DAY)), 1)
@@ -112,7 +120,10 @@ class SqlLedger:
         """
 
         def step(connection: Connection) -> int:
-            old = (delete_oldest(suspension.c.lifted, KEEP_DAYS * DAY, limit), delete_oldest(resend.c.at, WITHIN, limit))
+            old = (
+                delete_oldest(suspension.c.lifted, KEEP_DAYS * DAY, limit),
+                delete_oldest(resend.c.at, resends.WITHIN, limit),
+            )
             usage = connection.execute(_SWEEP, {"most": limit}).rowcount
             return usage + sum(connection.execute(one).rowcount for one in old)
 

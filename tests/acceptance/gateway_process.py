@@ -28,6 +28,7 @@ class GatewayProcess:
         self.starttls = self.tls = self.http = 0  # ports
         self.log_file = installation.folder / "gateway.log"
         self.error_file = installation.folder / "gateway.err"
+        self.under: tuple[str, ...] = ()  # what runs twistd, with its arguments: prlimit, strace
         self._process: subprocess.Popen[bytes] | None = None
         self._life = 0  # where in the log file the present life begins
 
@@ -36,7 +37,7 @@ class GatewayProcess:
     def spawn(self, *options: str, twistd: Sequence[str] = ()) -> None:
         """Start it, and wait for nothing."""
         server = ["smtp-gateway", "--config", str(self.at.config), *options]
-        command = [str(PROGRAMS / "twistd"), "-n", "--pidfile=", *twistd, *server]
+        command = [*self.under, str(PROGRAMS / "twistd"), "-n", "--pidfile=", *twistd, *server]
         self._life = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as out, self.error_file.open("ab") as err:
             self._process = subprocess.Popen(

@@ -26,11 +26,11 @@ def environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSTARTUP")}
 
 
-def run_tool(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_tool(folder: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """`smtp-gateway --config <folder>/gateway.toml ARGUMENTS...`, from another directory."""
     command = [str(PROGRAMS / "smtp-gateway"), "--config", str(folder / "gateway.toml"), *arguments]
     return subprocess.run(
-        command, cwd=elsewhere(folder), env=environment(), capture_output=True, text=True, timeout=60, check=False
+        command, cwd=elsewhere(folder), env=environment(), input=stdin, capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -9,9 +9,12 @@ import bcrypt
 
 COST = 4  # the least that bcrypt takes
 
+# [accounts] of a gateway whose accounts have all that is optional
+OWN_LIMITS = {"columns": {name: name for name in ("max_message_size", "daily_recipients", "smtp_enabled")}}
+
 _CREATE = """
 CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE COLLATE NOCASE, password_hash TEXT, is_active INTEGER,
-                    max_message_size INTEGER)
+                    max_message_size INTEGER, daily_recipients INTEGER, smtp_enabled INTEGER)
 """
 
 
@@ -22,15 +25,25 @@ class LoginTable:
         self.path = path
         self._run(_CREATE)
 
-    def add(self, login: str, password: str, *, cost: int = COST, size: int | None = None) -> None:
-        """`size`: the account's own limit of a message, in octets."""
-        self._run("INSERT INTO users VALUES (NULL, ?, ?, 1, ?)", login, hashed(password, cost), size)
+    def add(self, login: str, password: str, *, cost: int = COST, size: int | None = None, daily: int | None = None) -> None:
+        """`size`: the account's own limit of a message, in octets; `daily`: of recipients, 0 for none."""
+        self._run("INSERT INTO users VALUES (NULL, ?, ?, 1, ?, ?, 1)", login, hashed(password, cost), size, daily)
 
     def set_password(self, login: str, password: str, *, cost: int = COST) -> None:
         self._run("UPDATE users SET password_hash = ? WHERE email = ?", hashed(password, cost), login)
 
     def set_active(self, login: str, *, active: bool) -> None:
         self._run("UPDATE users SET is_active = ? WHERE email = ?", active, login)
+
+    def set_size(self, login: str, octets: int | None) -> None:
+        self._run("UPDATE users SET max_message_size = ? WHERE email = ?", octets, login)
+
+    def set_daily(self, login: str, recipients: int | None) -> None:
+        self._run("UPDATE users SET daily_recipients = ? WHERE email = ?", recipients, login)
+
+    def set_smtp(self, login: str, *, enabled: bool) -> None:
+        """Whether the login's own password may be used for SMTP."""
+        self._run("UPDATE users SET smtp_enabled = ? WHERE email = ?", enabled, login)
 
     def delete(self, login: str) -> None:
         self._run("DELETE FROM users WHERE email = ?", login)

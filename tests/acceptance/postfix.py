@@ -1,6 +1,7 @@
 """A real Postfix as smarthost: an instance of its own in a temporary folder, on a loopback port, with Maildirs behind it."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from tests.acceptance.installation import chain, require_program
 from tests.acceptance.waiting import until
 
 DOMAIN = "example.net"
+
+_OUTCOME = re.compile(r": (\w+): to=<([^>]*)>, .*\bstatus=")
 
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -115,6 +118,13 @@ class Postfix:
 
     def mail(self, user: str) -> list[bytes]:
         return [path.read_bytes() for path in sorted((self.folder / "mail" / user / "new").glob("*"))]
+
+    def transactions(self) -> dict[str, list[str]]:
+        """The recipients of each message by its own queue id, as its log tells what became of them; one id a transaction."""
+        found: dict[str, list[str]] = {}
+        for queue_id, recipient in _OUTCOME.findall((self.folder / "log").read_text("utf-8")):
+            found.setdefault(queue_id, []).append(recipient)
+        return found
 
     def story(self) -> str:
         """For the message of a failed test."""

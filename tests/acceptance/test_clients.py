@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD, require_program
 from tests.acceptance.mail import message, parts, unix, until_arrived
+from tests.acceptance.waiting import well_before_midnight
 
 Send = Callable[[GatewayProcess, bool, Path], None]
 RECIPIENT = "bob@example.net"
@@ -36,7 +38,7 @@ def _smtplib(gateway: GatewayProcess, implicit: bool, file: Path) -> None:
 
 def _curl(gateway: GatewayProcess, implicit: bool, file: Path) -> None:
     url = f"smtps://localhost:{gateway.tls}" if implicit else f"smtp://localhost:{gateway.starttls}"
-    options = ["--silent", "--show-error", "--ssl-reqd", "--cacert", str(gateway.at.authorities)]
+    options = ["--silent", "--show-error", "--verbose", "--ssl-reqd", "--cacert", str(gateway.at.authorities)]
     envelope = ["--mail-from", LOGIN, "--mail-rcpt", RECIPIENT, "--upload-file", str(file)]
     _run(require_program("curl"), *options, "--user", f"{LOGIN}:{PASSWORD}", *envelope, url)
 
@@ -108,6 +110,31 @@ def test_a_unix_file_of_curl_arrives_with_its_lines(gateway: GatewayProcess, tmp
     _curl(gateway, False, file)
     # the empty line is curl's: it sends CRLF.CRLF behind a file that does not end with CRLF
     assert parts(until_arrived(gateway, RECIPIENT)[0])[1] == b"one\n.\ntwo\n\n"
+
+
+OVER = {
+    "defer": "4.7.1 Daily limit of 1 recipients reached; it resets at 00:00 UTC, in ",
+    "suspend": "5.7.1 Sending is suspended: this account went over its daily limit; the operator of this service can lift it",
+}
+
+
+@pytest.mark.parametrize("action", OVER)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_client_over_the_daily_limit_fails_and_shows_why(install: Install, client: str, action: str, tmp_path: Path) -> None:
+    if client != "smtplib":
+        require_program(client)
+    well_before_midnight()
+    gateway = install(limits={"daily_recipients": 1, "on_daily_limit": action}).start()
+    file = tmp_path / "message"
+    for name in ("first", "second", "third"):
+        file.write_bytes(message(name))
+        if name == "first":
+            CLIENTS[client](gateway, False, file)
+            continue
+        with pytest.raises((AssertionError, smtplib.SMTPException)) as failed:
+            CLIENTS[client](gateway, True, file)
+        assert OVER[action] in str(failed.value)
+    assert len(gateway.logged("accepted")) == 1
 
 
 @pytest.mark.parametrize("client", ["curl", "swaks", "msmtp", "smtplib"])

@@ -1,9 +1,5 @@
-"""kill -9 while mail is accepted and delivered: whatever got a 250 arrives (promise 4 of ARCHITECTURE.md).
+"""kill -9 while mail is accepted and delivered: whatever got a 250 arrives (promise 4 of ARCHITECTURE.md)."""
 
-GATEWAY_SOAK_ROUNDS sets how often the process is killed; the default keeps the suite short.
-"""
-
-import os
 import random
 from collections import Counter
 from functools import partial
@@ -13,10 +9,9 @@ import pytest
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.ledger import NAME, RECIPIENTS, Ledger, clients, ends_empty, stored
+from tests.acceptance.rounds import ROUNDS
 from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
-
-ROUNDS = int(os.environ.get("GATEWAY_SOAK_ROUNDS", "3"))
 
 pytestmark = pytest.mark.timeout(120 + 20 * ROUNDS)
 

@@ -1,14 +1,14 @@
 """Mail that waits for its next hop while its sender's account is disabled: held, and sent once somebody decides so."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from tests.acceptance.commands import read, tool
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
-from tests.acceptance.installation import LOGIN, run_tool
+from tests.acceptance.installation import LOGIN
 from tests.acceptance.mail import message, submit
 from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
@@ -33,14 +33,8 @@ def gateway(install: Install, smarthost: Smarthost) -> GatewayProcess:
 
 
 def waiting(gateway: GatewayProcess) -> list[Mapping[str, Any]]:
-    rows: list[Mapping[str, Any]] = json.loads(tool(gateway, "queue", "list", "--json"))
+    rows: list[Mapping[str, Any]] = read(gateway, "queue", "list")
     return rows
-
-
-def tool(gateway: GatewayProcess, *arguments: str) -> str:
-    done = run_tool(gateway.at.folder, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def holds(gateway: GatewayProcess) -> dict[str, tuple[str, str]]:

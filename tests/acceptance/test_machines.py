@@ -20,10 +20,10 @@ def test_a_lock_made_at_one_holds_at_the_other(shared_store: SharedStore) -> Non
     one = shared_store.machine(lockout={"failures": 3}).start()
     accounts = {"url": f"sqlite:///{one.at.accounts.path}"}
     two = shared_store.machine(lockout={"failures": 3}, accounts=accounts).start()
-    for number in range(3):
+    for number in range(3):  # Python's client tries another mechanism at once, and the third time finds the lock
         with pytest.raises(smtplib.SMTPAuthenticationError) as wrong:
             session((one, two)[number % 2], password=f"wrong {number}")
-        assert wrong.value.smtp_code == 535
+        assert wrong.value.smtp_code == (535 if number < 2 else 454)
     for gateway in (one, two):
         with pytest.raises(smtplib.SMTPAuthenticationError) as locked:
             session(gateway)

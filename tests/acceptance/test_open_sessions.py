@@ -1,7 +1,4 @@
-"""A change in the login table reaches sessions that are open, on every gateway that reads it, and no message slips past.
-
-The two gateways share a store, each with a state directory of its own.
-"""
+"""A change in the login table reaches sessions that are open, on every gateway that reads it, and no message slips past."""
 
 from collections.abc import Callable
 
@@ -11,6 +8,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD
 from tests.acceptance.mail import message, until_arrived
+from tests.acceptance.sharing import two_that_share_a_store
 from tests.acceptance.wire import Reply, Wire, attempt, signed_in
 
 NEW = "tr0ub4dor&3"
@@ -33,14 +31,6 @@ def assert_nothing_queued(*gateways: GatewayProcess) -> None:
         assert [path for path in spool.rglob("*") if path.is_file()] == []
         gateway.start()
         assert gateway.figure("queue_recipients") == 0
-
-
-def two_that_share_a_store(install: Install) -> tuple[GatewayProcess, GatewayProcess]:
-    """Each has a state directory of its own, and with it a lock file that tells the other that it lives."""
-    first = install(server={"secret": "shared"}).start()
-    store = {"url": f"sqlite:///{first.at.state / 'gateway.db'}"}
-    accounts = {"url": f"sqlite:///{first.at.accounts.path}"}
-    return first, install(server={"secret": "shared"}, store=store, accounts=accounts).start()
 
 
 def test_a_lock_made_at_one_holds_at_the_other_and_ends_at_both(install: Install) -> None:

@@ -1,17 +1,22 @@
 """PostgreSQL as the store: it goes away and comes back, and what got a 250 arrives (promise 4 of ARCHITECTURE.md)."""
 
 import os
+import re
 import smtplib
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
+from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, run_tool
 from tests.acceptance.ledger import RECIPIENTS, Ledger, clients, ends_empty, stored
 from tests.acceptance.mail import message, parts, session, submit
 from tests.acceptance.shared_store import SharedStore, WaitingSmarthost, shared_store
+from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
+from tests.servers.databases import Postgresql, Standby
 
 __all__ = ["shared_store"]
 ROUNDS = int(os.environ.get("GATEWAY_SOAK_ROUNDS", "3"))
@@ -69,7 +74,7 @@ def test_while_it_is_away_mail_is_refused_and_what_is_under_way_is_finished_and_
             assert gateway.get("/readyz")[0] == 503
             assert gateway.get("/healthz")[0] == 200
             hop.let_go.set()
-            gateway.until_logged("the store cannot be used", doing="recording a delivery")
+            until(lambda: hop.deliveries, gateway.story)
             shared_store.server.process.start()
             gateway.until_logged("delivered")
             until(lambda: gateway.get("/readyz")[0] == 200, gateway.story)
@@ -95,6 +100,38 @@ def test_it_is_killed_and_started_again_under_load(shared_store: SharedStore) ->
     ends_empty(gateway)
 
 
+@pytest.fixture
+def primary() -> Iterator[Postgresql]:
+    server = Postgresql()
+    yield server
+    server.process.close()
+
+
+@pytest.fixture
+def standby(primary: Postgresql) -> Iterator[Standby]:
+    server = Standby(primary)
+    yield server
+    server.process.close()
+
+
+@pytest.mark.timeout(180)
+def test_a_synchronous_stand_by_is_promoted_under_load(primary: Postgresql, standby: Standby, install: Install) -> None:
+    store, ledger = SharedStore(primary, install), Ledger()
+    _, userinfo, name = re.split(r"//|@.*/", store.database.url)
+    hosts = "&".join(f"host=127.0.0.1:{server.process.port}" for server in (primary, standby))
+    url = f"postgresql://{userinfo}@/{name}?{hosts}"
+    one, two = (store.machine(store={"url": url}).start() for _ in range(2))
+    with clients(one, ledger, patient=True), clients(two, ledger, patient=True):
+        _some_more(one, ledger)
+        primary.process.kill()
+        standby.promote()
+        _some_more(one, ledger)
+    for recipient in RECIPIENTS:
+        until(lambda r=recipient: ledger.accepted <= {*stored(one, r), *stored(two, r)}, one.story, 60.0)  # type: ignore[misc]
+    until(lambda: one.get("/readyz")[0] == two.get("/readyz")[0] == 200, one.story)
+    ends_empty(one)
+
+
 @pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_the_gateway_is_killed_under_load(shared_store: SharedStore) -> None:
     """Its leases are free as soon as it starts again, without a wait for its heartbeat to be too old."""
@@ -108,6 +145,27 @@ def test_the_gateway_is_killed_under_load(shared_store: SharedStore) -> None:
     for recipient in RECIPIENTS:
         until(partial(_all_stored, gateway, recipient, ledger), gateway.story, 30.0)
         assert max(stored(gateway, recipient).values()) == 1
+    ends_empty(gateway)
+
+
+def test_a_queue_moves_from_sqlite_to_postgresql(shared_store: SharedStore, install: Install, smarthost: Smarthost) -> None:
+    smarthost.down()
+    gateway = install(relay={"next_hop": [smarthost.url], "retry": ["1s"]}, server={"secret": "x" * 32}).start()
+    large = b"".join(b"line %d\r\n" % n for n in range(50_000))
+    submit(gateway, message("small"))
+    submit(gateway, message("large", body=large))
+    refused = run_tool(gateway.at.folder, "store", "copy", shared_store.database.url)
+    assert refused.returncode == 1
+    assert "another gateway uses" in refused.stderr
+    assert gateway.stop() == 0
+    done = run_tool(gateway.at.folder, "store", "copy", shared_store.database.url)
+    assert done.returncode == 0, done.stderr
+    assert "message: 2\n" in done.stdout
+    gateway.at.write_settings({"store": {"url": shared_store.database.url}})
+    smarthost.up()
+    gateway.start()
+    until(lambda: len(smarthost.deliveries) == 2, gateway.story, 40.0)
+    assert max((parts(delivery.data)[1] for delivery in smarthost.deliveries), key=len) == large
     ends_empty(gateway)
 
 

@@ -1,11 +1,11 @@
 """The queue commands beside a running gateway: an operator sees what waits, hurries it or takes it out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.commands import read, tool
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import run_tool
@@ -21,14 +21,8 @@ def gateway(install: Install, smarthost: Smarthost) -> GatewayProcess:
     return install(relay={"next_hop": [smarthost.url], "retry": ["1h"]}).start()
 
 
-def tool(gateway: GatewayProcess, *arguments: str) -> str:
-    done = run_tool(gateway.at.folder, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def waiting(gateway: GatewayProcess) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = json.loads(tool(gateway, "queue", "list", "--json"))
+    rows: list[dict[str, Any]] = read(gateway, "queue", "list")
     return rows
 
 

@@ -65,7 +65,7 @@ class FakeSubject:
     def __init__(self) -> None:
         self.fake = FakeOutbox()
         self.outbox: Outbox = self.fake
-        self.ledger: Ledger = FakeLedger(self.fake.usage)
+        self.ledger: Ledger = FakeLedger(self.fake.usage, self.fake.sent_lately)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         return Pump().result(awaitable)
@@ -102,7 +102,7 @@ class SqlSubject:
         return self.pump.result(awaitable)
 
     def pass_time(self, seconds: float) -> None:
-        """The store's clock is the database's: the rows are moved into the past instead, days by whole days."""
+        """The store's clock is the database's: its rows are moved into the past, the days of an account by whole days."""
         times = (recipient.c.next_attempt, message.c.accepted, resend.c.at, suspension.c.at)
         days = int(seconds // DAY)
         away = 1_000_000  # first, so that no row meets another one on its way

@@ -13,7 +13,8 @@ from gateway.queue.allowance import DAY, Denied, OnLimit, Standing, Terms
 from gateway.queue.model import Added, Duplicate, Field, NewMessage, NewRecipient, Queued
 from tests.contract.outboxes import SUBJECTS, FakeSubject, Subject, add, counts, new, sql_subject, subject_of
 from tests.pump import deferred
-from tests.stores import store_url
+from tests.servers.databases import Postgresql
+from tests.stores import postgresql_url, store_url
 
 DEFER, REJECT, SUSPEND = OnLimit.DEFER, OnLimit.REJECT, OnLimit.SUSPEND
 UNLIMITED = Terms(0, DEFER)
@@ -265,6 +266,13 @@ def _plain(answer: Added | Standing) -> object:
 
 @given(STEPS)
 @settings(max_examples=40)
-def test_the_fake_and_the_store_say_the_same(steps: list[Step]) -> None:
+def test_the_fake_and_sqlite_say_the_same(steps: list[Step]) -> None:
     with TemporaryDirectory() as folder, sql_subject(store_url(Path(folder))) as store:
+        assert told(FakeSubject(), steps) == told(store, steps)
+
+
+@given(STEPS)
+@settings(max_examples=20)
+def test_the_fake_and_postgresql_say_the_same(postgresql: Postgresql, steps: list[Step]) -> None:
+    with sql_subject(postgresql_url(postgresql)) as store:
         assert told(FakeSubject(), steps) == told(store, steps)

@@ -7,20 +7,20 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import create_engine, event, func, select
+from sqlalchemy import event, func, select
 
 from gateway.queue.allowance import OnLimit, Terms
 from gateway.queue.model import Added, Duplicate, Envelope, Field, Inline, NewMessage, NewRecipient, Queued
 from gateway.store import suspensions
 from gateway.store.admission import admit
 from gateway.store.clock import now
-from gateway.store.engine import opened, parse_url
+from gateway.store.engine import opened
 from gateway.store.outbox import SqlOutbox
-from gateway.store.schema import metadata, recipient, resend
+from gateway.store.schema import recipient, resend
 from gateway.store.usage import standing_now, usage_of
 from tests.pump import Pump, deferred
 from tests.servers.databases import Postgresql
-from tests.stores import running, store_url
+from tests.stores import KINDS, postgresql_url, running, url_of
 
 PROCESSES = 4  # a Database each, with a writer's connection of its own
 SESSIONS = 10  # of each, at once
@@ -29,16 +29,12 @@ SESSIONS = 10  # of each, at once
 @pytest.fixture
 def shared_url(postgresql: Postgresql) -> str:
     """A store that has writers beside each other in the middle of their transactions."""
-    url = postgresql.database().url
-    engine = create_engine(parse_url(url, "store.url"))
-    metadata.create_all(engine)
-    engine.dispose()
-    return url
+    return postgresql_url(postgresql)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return store_url(tmp_path) if request.param == "sqlite" else str(request.getfixturevalue("shared_url"))
+    return url_of(request.param, tmp_path, request)
 
 
 def message(process: int, session: int, turn: int, terms: Terms, key: str = "") -> NewMessage:
@@ -93,7 +89,7 @@ def test_of_many_that_replace_a_message_one_wins(url: str) -> None:
     """The first one is there no more, so each of them may take its place."""
     terms = Terms(1000, OnLimit.DEFER)
     with opened(url, write=True) as connection:
-        connection.execute(resend.insert().values(key="k", message_id="gone", at=now()))
+        connection.execute(resend.insert().values(account_id="7", key="k", message_id="gone", at=now()))
     came_to = all_at_once(url, lambda process, session, turn: message(process, session, turn, terms, "k"), turns=1)
     assert {kind.__name__: count for kind, count in came_to.items()} == {"Queued": 1, "Duplicate": PROCESSES * SESSIONS - 1}
     with opened(url, write=False) as connection:
@@ -111,7 +107,7 @@ def test_one_that_is_overtaken_while_it_looks_is_a_duplicate(shared_url: str) ->
                 done.append(admit(other, overtaking, None))
 
     with opened(shared_url, write=True) as connection:
-        connection.execute(resend.insert().values(key="k", message_id="gone", at=now()))
+        connection.execute(resend.insert().values(account_id="7", key="k", message_id="gone", at=now()))
     with opened(shared_url, write=True) as connection:
         event.listen(connection, "before_cursor_execute", overtake)
         assert admit(connection, message(2, 0, 0, terms, "k"), None) == Duplicate(overtaking.id)

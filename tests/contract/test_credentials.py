@@ -15,11 +15,9 @@ from gateway.store import credentials, domains
 from gateway.store.credentials import SqlCredentials
 from gateway.store.database import Database
 from gateway.store.domains import SqlDomains
-from gateway.store.engine import store_engine
-from gateway.store.schema import metadata
 from tests.fakes import FakeCredentialBook
 from tests.pump import Pump
-from tests.stores import store_url
+from tests.stores import KINDS, url_of
 
 T = TypeVar("T")
 
@@ -109,16 +107,12 @@ class SqlSubject:
         self.wait(self.database.stop())
 
 
-@pytest.fixture(params=["fake", "sqlite", "postgresql"])
+@pytest.fixture(params=["fake", *KINDS])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     if request.param == "fake":
         yield FakeSubject()
         return
-    if request.param == "sqlite":
-        url = store_url(tmp_path)
-    else:
-        url = request.getfixturevalue("postgresql").database().url
-        metadata.create_all(store_engine(url, write=True))
+    url = url_of(request.param, tmp_path, request)
     pump = Pump()
     database = Database(url, reactor=pump, metrics=Metrics(CollectorRegistry()), clock=lambda: 0.0)
     database.start()

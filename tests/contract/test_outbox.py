@@ -127,6 +127,31 @@ def test_overdue_takes_only_messages_whose_sender_has_to_hear(subject: Subject) 
     assert overdue() == ["2"]
 
 
+def test_what_is_to_be_given_up_is_overdue_without_a_warning(subject: Subject) -> None:
+    for n in (1, 2):
+        warned = n == 2
+        record(subject, *(again(r, 0.0, warned=warned) for r in leased(subject, new(f"000000000000000{n}")).recipients))
+    subject.pass_time(2000.0)
+    taken = subject.wait(subject.outbox.overdue(10, warn_after=5000.0, give_up=1000.0))
+    assert {m.id[-1] for m in taken} == {"1", "2"}
+
+
+def test_the_oldest_counts_whether_its_sender_was_warned_or_not(subject: Subject) -> None:
+    def oldest() -> float:
+        return subject.wait(subject.outbox.counts()).oldest
+
+    assert oldest() == 0.0
+    record(subject, *(again(r, 0.0, warned=True) for r in leased(subject, new("0000000000000001")).recipients))
+    subject.pass_time(1000.0)
+    message = leased(subject, new("0000000000000002"))
+    assert oldest() == pytest.approx(1000.0, abs=30)
+    record(subject, *(delivered(r) for m in take(subject, 1) for r in m.recipients))
+    subject.pass_time(500.0)
+    assert oldest() == pytest.approx(500.0, abs=30)  # of one that is under way
+    record(subject, *map(delivered, message.recipients))
+    assert oldest() == 0.0
+
+
 def test_next_due_is_none_when_nobody_waits(subject: Subject) -> None:
     assert subject.wait(subject.outbox.next_due()) is None
     leased(subject)

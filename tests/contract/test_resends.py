@@ -7,8 +7,10 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.queue.allowance import Denied, OnLimit, Terms
-from gateway.queue.model import Added, Duplicate, NewMessage, Queued, Recipient
+from gateway.queue.model import Added, Duplicate, Field, NewMessage, NewRecipient, Queued, Recipient
 from tests.contract.outboxes import (
+    BLIND,
+    ENVELOPE,
     SUBJECTS,
     Subject,
     add,
@@ -71,6 +73,21 @@ def test_it_stands_for_ten_minutes(subject: Subject) -> None:
     assert isinstance(add(subject, keyed(SECOND)), Queued)
     assert add(subject, keyed(THIRD)) == Duplicate(SECOND)
     assert subject.used("7")[0][0] == 2
+
+
+def test_whom_the_account_wrote_to_lately(subject: Subject) -> None:
+    def lately(account: str, sender: str, recipient: str) -> bool:
+        return subject.wait(subject.ledger.sent_lately(account, sender, recipient))
+
+    add(subject, keyed(FIRST))
+    add(subject, new(SECOND, NewRecipient("other@example.net", Field.TO)))  # without a key it is never known again
+    sender, to = ENVELOPE.sender, BLIND.address
+    assert lately("7", sender, to)
+    assert not lately("8", sender, to)
+    assert not lately("7", "", to)
+    assert not lately("7", sender, "other@example.net")
+    subject.pass_time(601.0)
+    assert not lately("7", sender, to)
 
 
 Spoil = Callable[[Subject, Recipient], object]

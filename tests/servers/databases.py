@@ -13,6 +13,7 @@ import pysqlite3.dbapi2  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from tests.acceptance.waiting import until
 from tests.servers.process import ServerProcess, program
 
 SECRET = "hunter2"
@@ -69,12 +70,8 @@ class Postgresql:
     """A PostgreSQL server; whoever asks for a `database` gets an empty one."""
 
     def __init__(self) -> None:
-        initdb, server = program("initdb"), program("postgres")
-        options = ["fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=30"]
-        flags = [word for option in options for word in ("-c", option)]
-        self.process = ServerProcess(
-            "postgresql", lambda data, port: [server, "-D", str(data), "-p", str(port), *flags], self._connect
-        )
+        initdb = program("initdb")
+        self.process = ServerProcess("postgresql", _postgres, _postgres_answers)
         self.process.run(
             initdb,
             "-D",
@@ -92,15 +89,8 @@ class Postgresql:
         self.process.start()
         self.admin(f"CREATE ROLE app LOGIN SUPERUSER PASSWORD '{SECRET}'")
 
-    def _connect(self, port: int) -> None:
-        psycopg.connect(host="127.0.0.1", port=port, user="admin", dbname="postgres", connect_timeout=2).close()
-
     def admin(self, sql: str) -> list[Any]:
-        with psycopg.connect(
-            host="127.0.0.1", port=self.process.port, user="admin", dbname="postgres", autocommit=True
-        ) as connection:
-            cursor = connection.execute(sql.encode())
-            return cursor.fetchall() if cursor.description else []
+        return _as_postgres_admin(self.process.port, sql)
 
     def database(self, options: str = "") -> ServerDatabase:
         name = f"product{next(_numbers)}"
@@ -108,6 +98,39 @@ class Postgresql:
         return ServerDatabase(
             "postgresql", "postgresql", "postgresql+psycopg", self.process.port, name, "?client_encoding=utf8"
         )
+
+
+class Standby:
+    """A synchronous stand-by of `primary`: what is committed there is here as well, or the commit waits."""
+
+    def __init__(self, primary: Postgresql) -> None:
+        self.process = ServerProcess("standby", _postgres, _postgres_answers)
+        source = ["-h", "127.0.0.1", "-p", str(primary.process.port), "-U", "admin", "--checkpoint=fast", "--no-sync"]
+        self.process.run(program("pg_basebackup"), "-D", "data", "--write-recovery-conf", *source)
+        self.process.start()
+        primary.admin("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.admin("SELECT pg_reload_conf()")
+        state = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+        until(lambda: primary.admin(state), "the stand-by is synchronous")
+
+    def promote(self) -> None:
+        _as_postgres_admin(self.process.port, "SELECT pg_promote()")
+
+
+def _postgres(data: Path, port: int) -> list[str]:
+    options = ["fsync=off", "listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=30"]
+    return [program("postgres"), "-D", str(data), "-p", str(port), *(word for option in options for word in ("-c", option))]
+
+
+def _postgres_answers(port: int) -> None:
+    _as_postgres_admin(port, "SELECT 1")
+
+
+def _as_postgres_admin(port: int, sql: str) -> list[Any]:
+    where = {"host": "127.0.0.1", "user": "admin", "dbname": "postgres"}
+    with psycopg.connect(**where, port=port, autocommit=True, connect_timeout=2) as connection:  # type: ignore[arg-type]
+        cursor = connection.execute(sql.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 class Mariadb:

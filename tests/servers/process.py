@@ -66,12 +66,12 @@ class ServerProcess:
         """As kill -9 and the out-of-memory killer do, with the processes that it started."""
         if self._process is not None:
             self.freeze()  # so that it starts no more of them meanwhile
-            children = _children(self._process.pid)
-            for pid in [*children, self._process.pid]:
+            started = children(self._process.pid)
+            for pid in [*started, self._process.pid]:
                 _signal(pid, signal.SIGKILL)
             self._process.wait(PATIENCE)
             # PostgreSQL does not start again while one of them still has its shared memory
-            until(lambda: not any(map(_runs, children)), lambda: f"{self._name}: its processes do not end", PATIENCE)
+            until(lambda: not any(map(runs, started)), lambda: f"{self._name}: its processes do not end", PATIENCE)
             self._process = None
 
     def freeze(self) -> None:
@@ -84,7 +84,7 @@ class ServerProcess:
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         _signal(self._process.pid, number)
-        for pid in _children(self._process.pid):
+        for pid in children(self._process.pid):
             _signal(pid, number)
 
     def close(self) -> None:
@@ -104,12 +104,18 @@ class ServerProcess:
         return (self.folder / "log").read_text("utf-8", "replace")[-2000:]
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
     """Whether the process has not ended yet; a zombie has."""
+    stat = _stat(pid)
+    return bool(stat) and stat[0] != "Z"
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and what follows of a process; empty when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
+        return []
 
 
 def _as_user(command: tuple[str | Path, ...] | list[str]) -> list[str]:
@@ -124,9 +130,10 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
 
 
-def _children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in listed.read_text().split()] if listed.exists() else []
+def children(pid: int) -> list[int]:
+    """The processes that it has started. Not every kernel lists them under its task."""
+    listed = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [each for each in listed if (stat := _stat(each)) and int(stat[1]) == pid]
 
 
 def _signal(pid: int, number: int) -> None:

@@ -67,6 +67,23 @@ def test_recipients_are_counted_and_not_named() -> None:
     ]
 
 
+def test_the_credential_that_sent_is_named_by_its_number() -> None:
+    with capture_logs() as logs:
+        maillog.accepted(queue_id="Q", account="7", network="n", octets=10, recipients={"to": 2}, credential=5)
+        maillog.sender_suspended("7", 5)
+        maillog.sender_suspended("7")
+    assert [line.get("credential") for line in logs] == [5, 5, None]
+    assert [line["log_level"] for line in logs] == ["info", "info", "info"]
+
+
+@pytest.mark.parametrize("action", ["defer", "reject", "suspend"])
+def test_a_suspension_is_told_in_words(action: str) -> None:
+    with capture_logs() as logs:
+        maillog.over_daily_limit("7", 10, 10, action)
+    assert logs[0]["event"].startswith("over the daily limit")
+    assert ("the account is suspended" in logs[0]["event"]) == (action == "suspend")
+
+
 @pytest.mark.parametrize(("retry_in", "facts"), [(None, {"hop": "h"}), (60, {"hop": "h", "retry_in": 60})])
 def test_an_outcome_says_when_it_is_tried_again(retry_in: int | None, facts: dict[str, object]) -> None:
     with capture_logs() as logs:

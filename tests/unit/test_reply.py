@@ -103,7 +103,14 @@ def test_contract(name: str, start: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "said"),
-    [(26214400, "(25 MiB)"), (104858, "(0.1 MiB)"), (104857, "(102.4 KiB)"), (1048576, "(1 MiB)"), (512, "(0.5 KiB)")],
+    [
+        (26214400, "(25 MiB)"),
+        (104858, "(0.1 MiB)"),
+        (104857, "(102.4 KiB)"),
+        (1048576, "(1 MiB)"),
+        (1024, "(1 KiB)"),
+        (512, "is 512 octets"),
+    ],
 )
 def test_limits_are_named_in_units_people_read(limit: int, said: str) -> None:
     assert reply.too_large(limit).text.endswith(said)

@@ -45,7 +45,8 @@ class World:
         )
         clock = StoreClock(lambda: 0.0)
         clock.read_once(url)
-        self.parts = SignIn(config.load(file, {}), pump, database, clock, Metrics(CollectorRegistry()), Share())
+        self.registry = CollectorRegistry()
+        self.parts = SignIn(config.load(file, {}), pump, database, clock, Metrics(self.registry), Share())
         self.parts.start()
         self.store(lambda connection: domains.add(connection, "brand.example", "7"))
 
@@ -103,6 +104,24 @@ def test_a_chosen_password(world: World) -> None:
     world.create(stored_chosen("Grüße aus dem Laden"))
     assert isinstance(world.sign_in("Grüße aus dem Laden"), Account)
     assert world.sign_in("Grüsse aus dem Laden") == 535
+
+
+def test_the_kind_of_chosen_passwords_is_timed_before_the_first_guess(world: World) -> None:
+    """A table whose hashes are quicker would tell such a name by how long its first refusal takes."""
+
+    def timed() -> float:
+        world.pump.result(world.parts.learn_hashes())
+        return sum(
+            sample.value
+            for family in world.registry.collect()
+            for sample in family.samples
+            if sample.name == "smtp_gateway_password_hash_seconds_count"
+        )
+
+    world.create(stored_random("a" * 26))
+    assert timed() == 0  # nothing to wait for
+    world.store(lambda connection: credentials.reset(connection, SHOP, stored_chosen("Grüße aus dem Laden")))
+    assert timed() == 1
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,25 @@ def test_senders_may_be_anybody_where_that_is_configured() -> None:
     assert send(client, b"From: a@example.com\r\nFrom: b@example.com\r\n\r\n").startswith(b"554 ")
 
 
+def test_the_log_tells_which_credential_sent() -> None:
+    gateway = Gateway()
+    gateway.own("brand.example", DEMO.id)
+    gateway.sign_in.credentials.create("shop@brand.example", "stored:secret")
+    own = run(gateway.sign_in.credentials.find("shop@brand.example"))
+    assert own is not None
+    envelope = ENVELOPE.replace(b"demo@example.com", b"shop@brand.example")
+    with capture_logs() as logs:
+        for client in (gateway.connect("tls"), gateway.connect("tls")):
+            client.ask(b"EHLO a\r\n" + sign_in("shop@brand.example", "secret"))
+            send(client, envelope=envelope)
+            send(gateway.signed_in())
+            gateway.suspend()
+    told = [(line["event"], line.get("credential")) for line in logs if line["event"] != "sign-in"]
+    suspended = "refused: its account is suspended"
+    assert told == [("accepted", own.id), ("accepted", None), (suspended, own.id), (suspended, None)]
+    assert {line["account"] for line in logs} == {DEMO.id}
+
+
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_a_body_passes_byte_for_byte(octets: bytes, cut: int) -> None:
     """Without the octets that refuse a message or are normalised: those are in the dialogues."""
@@ -253,3 +272,27 @@ def test_logs_and_figures_hold_no_secret_and_no_address() -> None:
     for word in ("secret", "hunter2", "stored:", "example.net", "example.com", "example.org", "private", "AGRlbW9A"):
         assert word not in str(logs)
         assert word not in labels
+
+
+def test_thousands_of_recipients_over_the_limit_cost_one_look_and_one_line() -> None:
+    gateway = Gateway(daily_recipients=1, recipients=1000)
+    client = gateway.signed_in()
+    looks = gateway.ledger.looks
+    flood = b"".join(b"RCPT TO:<r%d@example.net>\r\n" % n for n in range(50))
+    with capture_logs() as logs:
+        replies = client.ask(ENVELOPE + flood).splitlines()
+        assert [line[:9] for line in replies] == [b"250 2.1.0", b"250 2.1.5"] + [b"450 4.7.1"] * 50
+        assert gateway.ledger.looks - looks == 3  # at MAIL, and two at the first recipient past the limit
+        assert len(logs) == 1
+        client.ask(b"RSET\r\n" + ENVELOPE + flood)
+    assert len(logs) == 2
+    assert figure(gateway, "quota_refusals_total", action="defer") == 100
+    assert gateway.ledger.refusals == {DEMO.id: 100}
+
+
+def test_a_limit_that_rises_meanwhile_counts_for_the_recipients_after_it() -> None:
+    gateway = Gateway(daily_recipients=1)
+    client = gateway.signed_in()
+    assert client.ask(ENVELOPE + b"RCPT TO:<b@example.net>\r\n").splitlines()[-1].startswith(b"450 ")
+    gateway.limit(daily_recipients=2)
+    assert client.ask(b"RCPT TO:<b@example.net>\r\nRCPT TO:<c@example.net>\r\n").splitlines()[0].startswith(b"250 ")

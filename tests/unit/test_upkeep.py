@@ -2,11 +2,11 @@
 
 import pytest
 from structlog.testing import capture_logs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from gateway.errors import Unavailable
-from gateway.upkeep import Upkeep
+from gateway.upkeep import PAUSE, Upkeep, in_steps
 
 
 def test_it_goes_on_after_a_failure() -> None:
@@ -60,3 +60,17 @@ def test_stopped_it_leaves_no_timer(running: bool) -> None:
     upkeep.stop()
     waiting.callback(None)
     assert clock.getDelayedCalls() == []
+
+
+def test_a_long_work_pauses_after_each_step() -> None:
+    clock, left, told = Clock(), [500, 500, 3, 0], list[int]()
+
+    async def step() -> int:
+        return left.pop(0)
+
+    ensureDeferred(in_steps(step, clock)).addCallback(told.append)
+    assert len(left) == 3
+    clock.advance(PAUSE / 2)
+    assert len(left) == 3
+    clock.pump([PAUSE] * 3)
+    assert (left, told) == ([], [1003])

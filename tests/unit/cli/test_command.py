@@ -1,5 +1,7 @@
 """The root command: help for all, one line and a status for every failure, and no reactor."""
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,7 +41,7 @@ def test_no_summary_of_a_command_is_cut(path: tuple[str, ...]) -> None:
     assert "..." not in shown
 
 
-LISTINGS = ("list", "show", "doctor", "history")
+LISTINGS = ("list", "show", "doctor", "history", "export")
 
 
 def test_every_listing_has_json() -> None:
@@ -55,6 +57,7 @@ def test_every_listing_has_json() -> None:
         "queue list",
         "queue show",
         "suspensions list",
+        "usage export",
         "usage show",
     }
     for path, command in listings.items():
@@ -81,6 +84,17 @@ def test_all_mistakes_at_once(run: Run, settings: Callable[..., None]) -> None:
     result = run("config", "check")
     assert (result.exit_code, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("nonsense://h/x", "accounts.url: nonsense is no database we know"), ("sqlite:///gone.db", "gateway.toml: no mistakes")],
+)
+def test_a_kind_of_database(run: Run, settings: Callable[..., None], url: str, said: str) -> None:
+    settings("sqlite:///var/accounts.db", url)
+    result = run("config", "check")
+    assert said in result.output
+    assert result.exit_code == (0 if "no mistakes" in said else 2)
 
 
 def test_config_show_is_what_can_be_read_back(folder: Path, run: Run) -> None:
@@ -179,6 +193,22 @@ def failing(error: Exception) -> click.Group:
         raise error
 
     return group
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_every_terminal_can_show_every_login(run: Run, folder: Path, encoding: str) -> None:
+    assert run("accounts", "add", "zoë☃@example.com", "--password-stdin", stdin="long enough\n").exit_code == 0
+    program = "from gateway.cli.command import main; main()"
+    command = [sys.executable, "-c", program, "--config", str(folder / "gateway.toml"), "accounts", "list"]
+
+    def said(*options: str) -> str:
+        there = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([*command, *options], env=there, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode("utf-8" if encoding == "ascii" else encoding)  # click takes ASCII for a mistake
+
+    assert ("\\u2603" if encoding == "latin-1" else "☃") in said()
+    assert "zoë☃@example.com" in [account["login"] for account in json.loads(said("--json"))]
 
 
 def test_no_reactor_is_imported() -> None:

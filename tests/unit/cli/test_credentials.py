@@ -90,6 +90,12 @@ class TestCreate:
                 assert json.loads(result.stdout) == {"name": TILL, "password": None}
         assert signs_in(run, TILL, "battery staple")
 
+    def test_a_password_that_is_too_short_is_not_asked_for_again(self, run: Run) -> None:
+        result = run("credentials", "create", TILL, "--ask", stdin="seven77\nseven77\n")
+        assert (result.exit_code, names(run)) == (1, [])
+        assert "too short" in result.stderr
+        assert "Repeat" not in result.output
+
     def test_two_different_answers_make_nothing(self, run: Run) -> None:
         assert run("credentials", "create", TILL, "--ask", stdin="correct horse\nbattery staple\n").exit_code == 1
         assert names(run) == []
@@ -197,10 +203,11 @@ def test_list(run: Run) -> None:
     run("credentials", "create", "fax@other.example")
     assert sorted(names(run)) == ["fax@other.example", TILL]
     assert names(run, "Shop.example") == [TILL]
-    assert names(run, "none.example") == []
+    assert "none.example" in refused(run("credentials", "list", "none.example"))
     [row] = listed(run, "shop.example")
-    assert list(row) == ["name", "domain", "account_id", "login", "password_age", "last_used", "last_network"]
+    assert list(row) == ["id", "name", "domain", "account_id", "login", "password_age", "last_used", "last_network", "shadowed"]
     assert {**row, "password_age": 0} == {
+        "id": 1,
         "name": TILL,
         "domain": "shop.example",
         "account_id": "1",
@@ -208,10 +215,11 @@ def test_list(run: Run) -> None:
         "password_age": 0,
         "last_used": None,
         "last_network": None,
+        "shadowed": False,
     }
     assert [line.split() for line in run("credentials", "list", "shop.example").stdout.splitlines()] == [
-        ["name", "account", "login", "password", "of", "last", "used", "from"],
-        [TILL, "1", "demo@example.com", "0s", "ago", "never", "-"],
+        ["id", "name", "account", "login", "password", "of", "last", "used", "from"],
+        ["1", TILL, "1", "demo@example.com", "0s", "ago", "never", "-"],
     ]
 
 
@@ -225,6 +233,51 @@ def test_list_says_when_and_from_where_each_was_last_used(run: Run, put: Put) ->
     [row] = listed(run)
     assert (row["last_used"], row["last_network"]) == (pytest.approx(7200, abs=60), "192.0.2.1/32")
     assert run("credentials", "list").stdout.splitlines()[1].split()[-3:] == ["2h", "ago", "192.0.2.1/32"]
+
+
+class TestALoginOfThatName:
+    """It came after the SMTP user, and wins."""
+
+    @pytest.fixture(autouse=True)
+    def _users(self, run: Run) -> None:
+        for name in (TILL, "fax@shop.example"):
+            made(run("credentials", "create", name))
+        assert run("accounts", "add", "Till@Shop.example", "--password-stdin", stdin="secret\n").exit_code == 0
+
+    def test_list(self, run: Run) -> None:
+        assert {row["name"]: row["shadowed"] for row in listed(run)} == {TILL: True, "fax@shop.example": False}
+        heading, fax, till = run("credentials", "list").stdout.splitlines()
+        assert heading.endswith("  note")
+        assert fax.endswith("  -")
+        assert till.endswith("  login wins")
+
+    def test_list_without_the_login_table(self, folder: Path, run: Run) -> None:
+        (folder / "var/accounts.db").unlink()
+        assert {row["shadowed"] for row in listed(run)} == {None}
+        result = run("credentials", "list")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (0, 1)
+        assert "note" not in result.stdout
+
+    def test_no_reset(self, run: Run, put: Put) -> None:
+        before: list[str] = []
+        put(lambda connection: before.extend(connection.execute(select(credential.c.stored)).scalars()))
+        said = refused(run("credentials", "reset", "TILL@shop.example"))
+        assert "is the login of account 2 already" in said
+        after: list[str] = []
+        put(lambda connection: after.extend(connection.execute(select(credential.c.stored)).scalars()))
+        assert after == before
+        made(run("credentials", "reset", "fax@shop.example"))
+
+    def test_delete(self, run: Run) -> None:
+        assert run("credentials", "delete", TILL).exit_code == 0
+
+
+def test_a_reset_does_without_the_login_table(folder: Path, run: Run) -> None:
+    old = made(run("credentials", "create", TILL))
+    (folder / "var/accounts.db").rename(folder / "var/away.db")
+    new = made(run("credentials", "reset", TILL))
+    (folder / "var/away.db").rename(folder / "var/accounts.db")
+    assert (signs_in(run, TILL, old), signs_in(run, TILL, new)) == (False, True)
 
 
 def test_no_stored_form_is_ever_shown(run: Run, put: Put) -> None:

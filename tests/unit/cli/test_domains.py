@@ -53,8 +53,11 @@ def test_a_domain_has_one_account(run: Run) -> None:
     run("domains", "add", "shop.example", "ann@example.com")
     result = run("domains", "add", "shop.example", "demo@example.com")
     assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
-    assert "shop.example" in result.stderr
-    assert [row["login"] for row in listed(run)] == ["ann@example.com"]
+    assert "shop.example: belongs to ann@example.com (account 2);" in result.stderr
+    run("accounts", "delete", "ann@example.com")
+    assert "shop.example: belongs to account 2;" in run("domains", "add", "shop.example", "demo@example.com").stderr
+    run("accounts", "add", "bob@example.com", "--password-stdin", stdin="secret\n")
+    assert [row["account_id"] for row in listed(run)] == ["2"]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,21 @@ def test_no_domain(run: Run, domain: str, verb: str) -> None:
     assert "bug" not in result.stderr
     assert result.stderr.strip().isprintable()
     assert listed(run) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "blamed"),
+    [
+        ("zzz@example.info", "ann@example.com", "zzz@example.info: has an @"),
+        ("bad domain", "ann@example.com", "bad domain: cannot be read as a domain"),
+        ("ann@example.com", "bad domain", "bad domain: cannot be read as a domain"),
+        ("shop.example", "ann", "no account has the login ann"),
+        ("nobody@example.com", "shop.example", "no account has the login nobody@example.com"),
+    ],
+)
+def test_what_is_wrong_is_blamed(run: Run, first: str, second: str, blamed: str) -> None:
+    result = run("domains", "add", first, second)
+    assert (result.exit_code, result.stderr[: len(blamed)]) == (1, blamed)
 
 
 @pytest.mark.parametrize("login", ["nobody@example.com", "nobody", "x" * 300 + "@example.com", "a\nb@example.com", "2"])

@@ -7,12 +7,17 @@ from pathlib import Path
 import bcrypt
 import pytest
 from click.testing import Result
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from gateway.accounts.credentials import stored_chosen, stored_random
+from gateway.accounts.seal import Seal
 from gateway.store import credentials, domains
+from gateway.store.clock import now, today
+from gateway.store.schema import lockout, suspension
 
 Run = Callable[..., Result]
+Put = Callable[..., None]
+V4, V6 = "192.0.2.7/32", "2001:db8:1:2::/64"
 HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 
 ROWS = [
@@ -89,6 +94,96 @@ def test_missing_column(run: Run, settings: Callable[..., None]) -> None:
     assert "enabled" in result.stdout
 
 
+def lock(connection: Connection, scope: str, subject: str, network: str, *, left: float = 200.0, stored_tag: str = "") -> None:
+    values = {"scope": scope, "subject": subject, "stored_tag": stored_tag, "network": network}
+    connection.execute(insert(lockout).values(at=now() - 60.0, until=now() + left), values)
+
+
+def suspend(connection: Connection, account: str, *, lifted: bool = False) -> None:
+    values = {"account_id": account, "daily_limit": 5, "used": 5}
+    at_last = {"lifted": now()} if lifted else {}
+    connection.execute(insert(suspension).values(at=now() - 7200.0, day=today(), **at_last), values)
+
+
+class TestWhatElseIsInTheWay:
+    def also(self, run: Run, login: str, password: str = "secret") -> tuple[int, list[str]]:
+        """Exit status, and the lines after the reply and its reason."""
+        result = run("login", "test", login, "--password-stdin", stdin=password + "\n")
+        assert result.stderr == ""
+        first, second, *others = result.stdout.splitlines()
+        assert (first[:7], second[:5]) == ("Reply: ", "Why: ")
+        return result.exit_code, others
+
+    def test_nothing(self, run: Run, put: Put) -> None:
+        put(suspend, "1", lifted=True)
+        put(suspend, "2")
+        put(lock, "account_network", "a:1", V4, left=-1.0)
+        put(lock, "account_network", "a:2", V4)
+        put(lock, "account_network", "l:ann@example.com", V4)
+        put(lock, "network", "", V4)
+        assert self.also(run, "ann@example.com") == (0, [])
+
+    @pytest.mark.parametrize(("password", "status"), [("secret", 0), ("wrong", 1)])
+    def test_a_suspension(self, run: Run, put: Put, password: str, status: int) -> None:
+        put(suspend, "1")
+        assert self.also(run, "Ann@example.com", password) == (
+            status,
+            [
+                "Also: account 1 is suspended for its daily limit: MAIL would get 550 5.7.1; "
+                "`smtp-gateway suspensions lift 1` ends that"
+            ],
+        )
+
+    @pytest.mark.parametrize(
+        ("login", "subject"), [("Ann@example.com", "a:1"), ("Bob@example.com", "l:bob@example.com"), ("off@example.com", "a:2")]
+    )
+    def test_lockouts(self, run: Run, put: Put, login: str, subject: str) -> None:
+        put(lock, "account_network", subject, V4, left=200.0)
+        put(lock, "account", subject, "", left=30.0)
+        assert self.also(run, login)[1] == [
+            f"Also: locked out from {V4} for 4 more minutes: from there it would get 454",
+            "Also: locked out from every network that it is not known from for 1 more minute: from there it would get 454",
+        ]
+
+    def test_a_lockout_from_before_the_password_was_changed_holds_no_more(
+        self, folder: Path, run: Run, put: Put, settings: Callable[..., None]
+    ) -> None:
+        put(lock, "account_network", "a:1", V4, stored_tag=Seal(b"x" * 40).tag(HASH))
+        put(lock, "account_network", "a:1", V6, stored_tag=Seal(b"x" * 40).tag("an older one"))
+        assert len(self.also(run, "ann@example.com")[1]) == 2  # nobody can tell without the key
+        assert not (folder / "var/secret").exists()
+        settings('hostname = "localhost"', f'hostname = "localhost"\nsecret = "{"x" * 40}"')
+        assert [line.split()[4] for line in self.also(run, "ann@example.com")[1]] == [V4]
+
+    def test_the_key_of_the_state_directory(self, folder: Path, run: Run, put: Put) -> None:
+        (folder / "var/secret").write_bytes(b"k" * 32)
+        put(lock, "account_network", "a:1", V4, stored_tag=Seal(b"k" * 32).tag(HASH))
+        put(lock, "account_network", "a:1", V6, stored_tag=Seal(b"x" * 32).tag(HASH))
+        assert [line.split()[4] for line in self.also(run, "ann@example.com")[1]] == [V4]
+
+    def test_many_lockouts(self, run: Run, put: Put) -> None:
+        for n in range(13):
+            put(lock, "account_network", "a:1", f"192.0.2.{n}/32")
+        status, lines = self.also(run, "ann@example.com")
+        assert (status, len(lines), lines[-1]) == (0, 11, "Also: locked out by 3 lockouts more: `smtp-gateway lockouts list`")
+
+    @pytest.mark.parametrize("login", ["x" * 255, "a\nb@example.com", "\udcff@example.com", ""])
+    def test_no_login(self, run: Run, login: str) -> None:
+        assert self.also(run, login) == (1, [])
+
+    def test_the_store_away(self, folder: Path, run: Run) -> None:
+        (folder / "var/gateway.db").unlink()
+        status, [line] = self.also(run, "ann@example.com")
+        assert status == 0
+        assert line.startswith("Also: whether it is locked out or suspended is not known: ")
+        assert "gateway.db" in line
+
+    def test_the_login_table_away(self, folder: Path, run: Run, put: Put) -> None:
+        put(lock, "account_network", "l:ann@example.com", V4)
+        (folder / "own.db").unlink()
+        assert self.also(run, "ann@example.com") == (1, [])
+
+
 class TestAnSmtpUser:
     """Of the domains of accounts 1, 2 and 9, which is gone; and one whose name is a login."""
 
@@ -139,6 +234,19 @@ class TestAnSmtpUser:
         assert result.stdout.startswith(f"Reply: {reply} ")
         assert why in result.stdout
         assert result.exit_code == (0 if reply.startswith("235") else 1)
+
+    def test_what_else_is_in_the_way(self, run: Run, put: Put) -> None:
+        """Its own lockouts, and its account's suspension."""
+        numbers: dict[str, int] = {}
+        put(lambda connection: numbers.update({each.name: each.id for each in credentials.listing(connection)}))
+        put(lock, "account_network", f"c:{numbers['till@shop1.example']}", V4)
+        put(lock, "account_network", f"c:{numbers['fax@shop1.example']}", V6)
+        put(lock, "account", "a:1", "")
+        put(suspend, "1")
+        result = run("login", "test", "till@shop1.example", "--password-stdin", stdin="random\n")
+        locked, suspended = result.stdout.splitlines()[2:]
+        assert f"locked out from {V4} for 4 more minutes" in locked
+        assert "account 1 is suspended" in suspended
 
     def test_an_account_that_lives_on_its_smtp_users_alone(self, folder: Path, run: Run, settings: Callable[..., None]) -> None:
         own = sqlite3.connect(folder / "own.db")

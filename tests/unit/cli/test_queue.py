@@ -73,11 +73,38 @@ def listed(run: Run, *arguments: str) -> list[str]:
         (("--domain", "Example.ORG"), ["three", "four"]),
         (("--older-than", "1h"), ["one"]),
         (("--limit", "1"), ["one"]),
-        (("--account", "9"), []),
+        (("--account", "1"), []),
+        (("--account", "Demo@example.com"), []),
     ],
 )
 def test_list(filled: Run, arguments: tuple[str, ...], found: list[str]) -> None:
     assert listed(filled, *arguments) == found
+
+
+def test_list_of_an_account_by_any_of_its_names(folder: Path, run: Run) -> None:
+    put(folder, A, 60, {"address": "one@example.net"}, account="1")
+    put(folder, B, 60, {"address": "two@example.net"}, account="2")
+    run("domains", "add", "shop.example", "demo@example.com")
+    run("credentials", "create", "till@shop.example")
+    for name in ("1", "DEMO@example.com", "Till@Shop.example"):
+        assert listed(run, "--account", name) == ["one"]
+
+
+@pytest.mark.parametrize("name", ["9", "nobody@example.com", "\x1b[2J", "x" * 300])
+def test_list_of_an_account_that_is_not_there(filled: Run, name: str) -> None:
+    result = filled("queue", "list", "--account", name)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert "no account has this login or id" in result.stderr
+    assert result.stderr.strip().isprintable()
+
+
+def test_times_in_json_are_milliseconds_and_never_below_zero(folder: Path, run: Run) -> None:
+    put(folder, A, 60.123456, {"address": "one@example.net", "next_attempt": 1.0})
+    [row] = json.loads(run("queue", "list", "--json").stdout)
+    shown = json.loads(run("queue", "show", A, "--json").stdout)
+    assert (row["next_in"], shown["recipients"][0]["next_in"]) == (0, 0)
+    for age in (row["age"], shown["age"], shown["recipients"][0]["age"]):
+        assert age == round(age, 3) > 60
 
 
 def test_list_has_stable_keys(filled: Run) -> None:
@@ -170,6 +197,12 @@ def test_retry_all_leaves_held_and_leased_ones(filled: Run) -> None:
     assert listed(filled, "--state", "held") == ["four"]
 
 
+def test_retry_all_goes_on_after_its_first_step(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.cli.queue._STEP", 2)
+    put(folder, A, 60, *({"address": f"{n}@example.net"} for n in range(5)))
+    assert run("queue", "retry", "--all").stdout == "5 recipients will be tried now.\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("--all", A), ("--domain", "example.org", A)])
 def test_retry_wants_ids_or_all(filled: Run, arguments: tuple[str, ...]) -> None:
     assert filled("queue", "retry", *arguments).exit_code == 2
@@ -193,10 +226,19 @@ def test_delete_removes_the_file_of_the_body(folder: Path, run: Run) -> None:
 
 
 def test_one_unknown_id_undoes_all(filled: Run) -> None:
-    result = filled("queue", "delete", A, "nothing")
-    assert result.exit_code == 1
-    assert "nothing" in result.stderr
+    result = filled("queue", "delete", A, "4", "nope")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "no message or recipient nope in the queue; nothing was deleted\n"
     assert listed(filled) == ["one", "three", "four"]
+
+
+@pytest.mark.parametrize(("verb", "said"), [("hold", "was held"), ("release", "was released"), ("retry", "will be tried")])
+def test_what_is_done_to_all_or_none(filled: Run, verb: str, said: str) -> None:
+    before = states(filled)
+    result = filled("queue", verb, "4" if verb == "release" else A, "nope")
+    assert result.stderr.endswith(f"; nothing {said}\n")
+    assert states(filled) == before
+    assert "; nothing" not in filled("queue", verb, "nope").stderr
 
 
 @pytest.mark.parametrize("verb", ["show", "retry", "hold", "release", "delete"])

@@ -78,3 +78,12 @@ def test_an_address_as_it_counts(text: str, address: str) -> None:
 )
 def test_network_of(address: str, network: str) -> None:
     assert network_of(address, 26, 64) == network
+
+
+def test_no_more_than_this_process_has_room_for() -> None:
+    door = Door(10, 10, places=1)
+    assert door.enter("192.0.2.1/32") is Admission.ACCEPTED
+    assert door.enter("192.0.2.2/32") is Admission.TOO_MANY
+    assert not door.reserve()
+    door.leave("192.0.2.1/32")
+    assert door.reserve()

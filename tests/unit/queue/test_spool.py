@@ -130,6 +130,51 @@ def test_a_failed_sync_is_not_tried_again_and_the_file_goes(pump: Pump, spool: S
     assert files(spool) == []
 
 
+def test_a_folder_whose_entry_cannot_be_synced_is_abandoned_too(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next body in it would find it there, and a sync that has nothing more to say."""
+    fsync, calls = os.fsync, []
+
+    def fail_for_the_spool(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:  # the file, and now the spool that has the new folder
+            raise OSError(errno.EIO, "I/O error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_the_spool)
+    writer = begun(pump, spool)
+    assert isinstance(pump.failure(writer.finish()), Unavailable)
+    pump.result(writer.discard())
+    assert files(spool) == []
+    assert not (spool.folder / "zY").exists()
+    pump.result(begun(pump, spool).finish())
+    assert len(calls) == 5  # the file, the spool again, the folder
+    assert files(spool) == [f"zY/{NAME}"]
+
+
+def test_a_folder_with_bodies_in_it_stays_when_it_cannot_be_synced(
+    tmp_path: Path, pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _finished(pump, spool, "00000000000001zY")
+    again = Spool(tmp_path / "spool", spool._run)  # a new life, which knows of no folder
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.queue.spool._sync_folder", _no_sync)
+        writer = begun(pump, again)
+        assert isinstance(pump.failure(writer.finish()), Unavailable)
+    pump.result(writer.discard())
+    assert files(again) == ["zY/00000000000001zY"]
+
+
+def _no_sync(folder: Path) -> None:
+    raise OSError(errno.EIO, "I/O error")
+
+
+def _finished(pump: Pump, spool: Spool, name: str) -> Path:
+    pump.result(begun(pump, spool, name=name).finish())
+    return spool.folder / name[-2:] / name
+
+
 def test_a_partial_write_goes_on(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
@@ -192,6 +237,10 @@ def _aged(path: Path, age: float) -> None:
     os.utime(path, (when, when))
 
 
+async def nobody(names: list[str]) -> set[str]:
+    return set()
+
+
 def test_orphans_are_swept_when_old_and_named_by_no_row(pump: Pump, spool: Spool) -> None:
     for name in ("oldorphan1", "oldneeded1", "neworphan1"):
         pump.result(begun(pump, spool, name=name).finish())
@@ -204,19 +253,71 @@ def test_orphans_are_swept_when_old_and_named_by_no_row(pump: Pump, spool: Spool
         asked.extend(names)
         return {"oldneeded1"}
 
-    assert pump.result(spool.sweep_orphans(live, DAY)) == 2
+    assert pump.result(spool.sweep_orphans(live, DAY)) == 0
     assert sorted(asked) == ["oldgrowing", "oldneeded1", "oldorphan1"]
+    assert len(files(spool)) == 4
+    assert pump.result(spool.sweep_orphans(live, DAY)) == 2
     assert {Path(name).name for name in files(spool)} == {"neworphan1", "oldneeded1"}
+    assert pump.result(spool.sweep_orphans(live, DAY)) == 0
+
+
+def test_a_body_whose_row_comes_late_is_never_swept(pump: Pump, spool: Spool) -> None:
+    """The store refused its row for a day, or the clock was stepped by one just before the row was committed."""
+    pump.result(begun(pump, spool).finish())
+    _aged(spool.folder / "zY" / NAME, DAY + 100)
+    rows: set[str] = set()
+
+    async def live(names: list[str]) -> set[str]:
+        there = rows & set(names)
+        rows.add(NAME)  # committed as soon as it was looked for
+        return there
+
+    for _ in range(3):
+        assert pump.result(spool.sweep_orphans(live, DAY)) == 0
+    assert files(spool) == [f"zY/{NAME}"]
+
+
+def test_an_orphan_that_was_needed_in_between_has_two_looks_again(pump: Pump, spool: Spool) -> None:
+    pump.result(begun(pump, spool).finish())
+    _aged(spool.folder / "zY" / NAME, DAY + 100)
+
+    async def everybody(names: list[str]) -> set[str]:
+        return set(names)
+
+    removed = [pump.result(spool.sweep_orphans(live, DAY)) for live in (nobody, everybody, nobody, nobody)]
+    assert removed == [0, 0, 0, 1]
+
+
+def test_a_clock_that_was_stepped_back_sweeps_nothing(pump: Pump, spool: Spool) -> None:
+    pump.result(begun(pump, spool).finish())
+    _aged(spool.folder / "zY" / NAME, -10 * DAY)
+    assert [pump.result(spool.sweep_orphans(nobody, DAY)) for _ in range(2)] == [0, 0]
+
+
+def test_orphans_are_swept_in_small_steps(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.queue.spool.SWEPT_AT_ONCE", 2)
+    for n in range(5):
+        _aged(_finished(pump, spool, f"0000000{n}zY"), DAY + 100)
+    asked: list[int] = []
+
+    async def live(names: list[str]) -> set[str]:
+        asked.append(len(names))
+        return set()
+
+    assert [pump.result(spool.sweep_orphans(live, DAY)) for _ in range(2)] == [0, 5]
+    assert asked == [2, 2, 1] * 2
 
 
 def test_no_orphan_is_swept_while_the_store_is_away(pump: Pump, spool: Spool) -> None:
     pump.result(begun(pump, spool).finish())
     _aged(spool.folder / "zY" / NAME, 2 * DAY)
 
-    async def live(names: list[str]) -> set[str]:
+    async def away(names: list[str]) -> set[str]:
         raise Unavailable("away")
 
-    assert isinstance(pump.failure(spool.sweep_orphans(live, DAY)), Unavailable)
+    assert pump.result(spool.sweep_orphans(nobody, DAY)) == 0
+    assert isinstance(pump.failure(spool.sweep_orphans(away, DAY)), Unavailable)
+    assert pump.result(spool.sweep_orphans(nobody, DAY)) == 0  # two looks in a row, and this one is the first again
     assert files(spool) == [f"zY/{NAME}"]
 
 

@@ -18,9 +18,9 @@ from gateway.store.credentials import MAX_WAITING, SqlCredentials
 from gateway.store.database import Database
 from gateway.store.domains import domain_named
 from gateway.store.engine import opened, store_engine
-from gateway.store.schema import credential, domain, metadata
+from gateway.store.schema import credential, domain
 from tests.pump import Pump, deferred
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, store_url, url_of
 
 T = TypeVar("T")
 
@@ -232,18 +232,17 @@ def test_credentials_listed_by_domain_and_name(brand: Connection) -> None:
         ("b@brand.example", "7", None, ""),
     ]
     assert [each.name for each in credentials.listing(brand, "A.example")] == ["c@a.example"]
-    assert credentials.listing(brand, "none.example") == []
+    with pytest.raises(NotFound):
+        credentials.listing(brand, "none.example")
 
 
 # At once
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def shared(request: pytest.FixtureRequest, url: str) -> str:
+@pytest.fixture(params=KINDS)
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that several write to, with a domain."""
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgresql").database().url)
-        metadata.create_all(store_engine(url, write=True))
+    url = url_of(request.param, tmp_path, request)
     with opened(url, write=True) as connection:
         domains.add(connection, "brand.example", "7")
     return url
@@ -287,7 +286,7 @@ def test_of_two_accounts_that_want_a_domain_at_once_one_gets_it(shared: str) -> 
         return lambda connection: domains.add(connection, "new.example", account_id)
 
     done = outcomes(shared, [adding(str(n)) for n in range(6)])
-    assert sorted(map(str, done)) == ["Conflict"] * 5 + ["True"]
+    assert sorted(map(str, done)) == ["Taken"] * 5 + ["True"]
 
 
 def test_a_domain_removed_while_credentials_are_created_leaves_none_behind(shared: str) -> None:

@@ -119,6 +119,17 @@ def test_an_item_that_fails_fails_alone(database: Database, pump: Pump, metrics:
     assert _sample(metrics, "store_errors_total") == 1
 
 
+def test_a_group_runs_in_the_order_that_all_machines_keep(database: Database, pump: Pump) -> None:
+    held, let_go = _held_up(database, pump)
+    ran: list[str] = []
+    waiting = [database.write(lambda _, name=name: ran.append(name), order=name[0]) for name in ("b1", "c", "a", "b2")]  # type: ignore[misc]
+    waiting.append(database.write(lambda _: ran.append("whoever")))
+    let_go()
+    pump.result(held)
+    assert [pump.result(each) for each in waiting] == [None] * 5
+    assert ran == ["whoever", "a", "b1", "b2", "c"]
+
+
 def test_an_error_names_no_value(database: Database, pump: Pump) -> None:
     def secret(connection: Connection) -> None:
         connection.execute(text("INSERT INTO t VALUES (:n)"), {"n": "hunter2"})

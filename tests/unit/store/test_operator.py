@@ -135,6 +135,28 @@ def test_retry_makes_it_due_but_leaves_what_is_being_delivered(server: Server) -
     assert server.pump.result(server.outbox.still_ours([two])) == [two]
 
 
+def test_all_are_retried_in_steps_but_for_the_held_and_those_being_delivered(server: Server) -> None:
+    """Concurrent with deliveries: each step takes what waits when its turn comes."""
+    for id_ in (ONE, TWO):
+        for one in server.add(id_, "a@one.example", "b@two.example", lease=True).recipients:
+            server.record(one, Result.RETRY, State.QUEUED, 3600.0)
+    server.add(THREE, "c@one.example", lease=True)
+    with opened(server.url, write=True) as connection:
+        operator.hold(connection, TWO)
+    taken: list[int] = []
+    for _ in range(4):
+        with opened(server.url, write=True) as connection:
+            taken += operator.retry_all(connection, after=max(taken, default=0), limit=1)
+    assert [r.address for m in server.pump.result(server.outbox.take(10)) for r in m.recipients] == [
+        "a@one.example",
+        "b@two.example",
+    ]
+    assert len(taken) == 2
+    with opened(server.url, write=True) as connection:
+        operator.release(connection, TWO)
+        assert len(operator.retry_all(connection, domain="ONE.example", limit=10)) == 1
+
+
 def test_retry_of_one_recipient_by_its_number(server: Server) -> None:
     [one, two] = server.add(ONE, "a@one.example", "b@two.example", lease=True).recipients
     for each in (one, two):

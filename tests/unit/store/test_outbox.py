@@ -159,21 +159,3 @@ def test_live_bodies_are_those_that_somebody_waits_for(outbox: SqlOutbox, pump: 
     names = [f"000000000000000{n}" for n in range(4)]
     assert pump.result(outbox.live_bodies(names)) == {"0000000000000001"}
     assert pump.result(outbox.live_bodies([])) == set()
-
-
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_the_due_and_the_unfinished_are_found_by_index(database: Database, pump: Pump) -> None:
-    """SQLite takes a partial index only when it can prove its condition: a bound value would read all rows."""
-    from gateway.store.outbox import _COUNTS, _DUE, _NEXT_DUE
-
-    def plan(connection: Any) -> list[str]:
-        details = []
-        for query in (_DUE.params(rows=10), _NEXT_DUE, _COUNTS):
-            compiled = query.compile(connection, compile_kwargs={"render_postcompile": True})
-            values = tuple(compiled.params[name] for name in compiled.positiontup or ())
-            details += [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", values)]
-        return details
-
-    details = pump.result(database.read(plan))
-    assert sum("USING INDEX recipient_due" in one or "COVERING INDEX recipient_due" in one for one in details) == 2, details
-    assert sum("INDEX recipient_unfinished" in one for one in details) == 1, details

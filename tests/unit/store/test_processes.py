@@ -18,7 +18,6 @@ from gateway.queue.model import (
     NewMessage,
     NewRecipient,
     Outcome,
-    QueuedMessage,
     Recipient,
     Record,
     Result,
@@ -65,10 +64,9 @@ class Machine:
         self.pump.result(self.outbox.processes.beat())
 
     def add(self, *ids: str, recipients: int = 1) -> list[Recipient]:
-        return [one for id_ in ids for one in self._added(id_, recipients).recipients]
-
-    def _added(self, id_: str, recipients: int) -> QueuedMessage:
-        return queued(self.pump.result(self.outbox.add(new(id_, recipients), lease=True)))
+        return [
+            one for id_ in ids for one in queued(self.pump.result(self.outbox.add(new(id_, recipients), lease=True))).recipients
+        ]
 
     def take(self, limit: int = 10) -> list[Recipient]:
         return [one for message in self.pump.result(self.outbox.take(limit)) for one in message.recipients]

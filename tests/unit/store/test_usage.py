@@ -19,7 +19,7 @@ from gateway.store.schema import resend, suspension, usage_day
 from gateway.store.usage import KEEP_DAYS, MAX_WAITING, SqlLedger, UsageDay, standing_now, usage_of, usage_of_month
 from tests.pump import Pump
 from tests.statements import statements
-from tests.stores import running, store_url
+from tests.stores import KINDS, running, store_url, url_of
 
 TWO = Terms(2, OnLimit.SUSPEND)
 
@@ -29,9 +29,9 @@ def pump() -> Pump:
     return Pump()
 
 
-@pytest.fixture
-def database(tmp_path: Path, pump: Pump) -> Iterator[Database]:
-    with running(store_url(tmp_path), pump) as database:
+@pytest.fixture(params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path: Path, pump: Pump) -> Iterator[Database]:
+    with running(url_of(request.param, tmp_path, request), pump) as database:
         yield database
 
 
@@ -117,7 +117,7 @@ class TestDenied:
         assert pump.result(outbox.take(10)) == []
 
     def test_nor_of_a_key_that_it_took_over(self, database: Database, outbox: SqlOutbox, pump: Pump) -> None:
-        write(database, pump, resend, {"key": "k", "message_id": "gone", "at": 1.0})
+        write(database, pump, resend, {"key": "k", "account_id": "7", "message_id": "gone", "at": 1.0})
         assert isinstance(pump.result(outbox.add(new(1, recipients=3, key="k"), lease=True)), Denied)
         assert count(database, pump, resend) == 0
 
@@ -240,7 +240,7 @@ class TestSweeping:
     def test_old_resends(self, database: Database, ledger: SqlLedger, pump: Pump) -> None:
         at = pump.result(database.read(lambda connection: float(connection.execute(select(now())).scalar_one())))
         ages = {"old": 700.0, "older": 800.0, "fresh": 500.0}
-        rows = [{"key": key, "message_id": key, "at": at - age} for key, age in ages.items()]
+        rows = [{"key": key, "account_id": "7", "message_id": key, "at": at - age} for key, age in ages.items()]
         write(database, pump, resend, *rows)
         assert [pump.result(ledger.sweep(1)) for _ in range(3)] == [1, 1, 0]
         assert count(database, pump, resend) == 1
@@ -256,6 +256,7 @@ class TestSweeping:
         assert count(database, pump, suspension) == 2
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_no_statement_reads_a_whole_table(database: Database, ledger: SqlLedger, outbox: SqlOutbox, pump: Pump) -> None:
     with statements() as seen:
         for id_, recipients, key in ((1, 2, "k"), (2, 2, "k"), (3, 1, "l")):  # queued, a duplicate, denied

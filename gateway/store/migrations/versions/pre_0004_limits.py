@@ -82,7 +82,9 @@ def _resend() -> None:
     op.create_table(
         "resend",
         sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("account_id", sa.Text, nullable=False),
         sa.Column("message_id", sa.Text, nullable=False),
         sa.Column("at", sa.Double, nullable=False),
     )
     op.create_index("resend_at", "resend", ["at"])
+    op.create_index("resend_account", "resend", ["account_id", "at"])
