@@ -16,7 +16,7 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
 from tests.acceptance.ledger import RECIPIENTS, Ledger
 from tests.acceptance.mail import message, submit, until_arrived
-from tests.acceptance.shared_store import WaitingSmarthost
+from tests.acceptance.shared_store import WaitingSmarthost, shared_store
 from tests.acceptance.test_lifecycle import RELOAD_REFUSED, _fails, _half_sent
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, attempt, greeted, signed_in
