@@ -16,11 +16,13 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
 from tests.acceptance.ledger import RECIPIENTS, Ledger
 from tests.acceptance.mail import message, submit, until_arrived
-from tests.acceptance.shared_store import WaitingSmarthost
+from tests.acceptance.shared_store import WaitingSmarthost, shared_store
 from tests.acceptance.test_lifecycle import RELOAD_REFUSED, _fails, _half_sent
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, attempt, greeted, signed_in
 from tests.acceptance.worker_processes import is_there, kill, only, pids, until_back
+
+__all__ = ["shared_store"]
 
 TWO = {"server": {"workers": 2}}
 
