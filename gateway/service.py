@@ -31,8 +31,6 @@ from gateway.upkeep import attempt
 from gateway.web.site import operators_site
 from gateway.workers import Workers
 
-NEED_RESTART = ("listen", "accounts", "store", "http")  # tables that a reload does not take
-
 
 class Options(usage.Options):
     """`twistd smtp-gateway`."""
@@ -184,20 +182,17 @@ class Gateway(Service):
         ensureDeferred(attempt("reloading", self._reload))
 
     async def _reload(self) -> None:
-        old = self._settings
         try:
-            new = config.load(old.path, os.environ)
+            new, waiting = config.reloaded(self._settings, config.load(self._settings.path, os.environ))
             await self._serving.reload(new)
         except ConfigError as error:
             maillog.reload_refused(error.problems)
             return
-        ignored = [name for name in NEED_RESTART if getattr(new, name) != getattr(old, name)]
-        ignored += ["server.workers"] if new.server.workers != old.server.workers else []
         self._settings = new
         logs.configure(new.log.format, new.log.level, self._write_log)
         maillog.reloaded()
-        if ignored:
-            maillog.needs_restart(ignored)
+        if waiting:
+            maillog.needs_restart(waiting)
 
     # Stop
 
