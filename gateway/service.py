@@ -134,6 +134,8 @@ class Gateway(Service):
         for number, call in ((signal.SIGHUP, self.reload), (signal.SIGTERM, self._leave), (signal.SIGINT, self._leave)):
             signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
         await self._stores.register()
+        if self._leaving:
+            return
         *ports, http = self._ports
         http.startReading()
         self._housekeeping.start()
@@ -163,6 +165,8 @@ class Gateway(Service):
 
     def _give_up(self, failure: Any) -> None:
         """The start failed after the ports were bound: stop, with a status that a supervisor notices."""
+        if self._leaving:  # what it needed is closed
+            return
         maillog.bug("starting", failure.value)
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
