@@ -13,8 +13,9 @@ class LogFile:
     """Lines of each process stay whole: each is one write to a file opened for appending.
 
     Whoever finds the file large renames it to NAME.1, the one before to NAME.2 and so on; the others notice that the name
-    means another file now, also when a program for that purpose has renamed it. Where nothing can be written (a full disk),
-    lines are lost and nothing else happens. The constructor raises OSError.
+    means another file now, also when a program for that purpose has renamed it. Where it cannot be renamed (a folder of
+    somebody else's) it grows; where nothing can be written (a full disk), lines are lost and nothing else happens. The
+    constructor raises OSError.
     """
 
     def __init__(self, path: Path, large: int = LARGE) -> None:
@@ -25,6 +26,7 @@ class LogFile:
     def write(self, text: str) -> None:
         with suppress(OSError):
             self._renew()
+        with suppress(OSError):
             os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
 
     def _renew(self) -> None:
@@ -32,10 +34,13 @@ class LogFile:
         if not self._has_the_name():
             self._reopen()
         if os.fstat(self._descriptor).st_size >= self._large:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # released with the descriptor, when the file is opened anew
-            if self._has_the_name():
-                self._rename()
-            self._reopen()
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                if self._has_the_name():
+                    self._rename()
+                self._reopen()
+            finally:  # a closed file has lost its lock; one that could not be renamed must not keep the others waiting
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _has_the_name(self) -> bool:
         try:

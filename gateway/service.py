@@ -31,8 +31,6 @@ from gateway.upkeep import attempt
 from gateway.web.site import operators_site
 from gateway.workers import Workers
 
-NEED_RESTART = ("listen", "accounts", "store", "http")  # tables that a reload does not take
-
 
 class Options(usage.Options):
     """`twistd smtp-gateway`."""
@@ -136,6 +134,8 @@ class Gateway(Service):
         for number, call in ((signal.SIGHUP, self.reload), (signal.SIGTERM, self._leave), (signal.SIGINT, self._leave)):
             signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
         await self._stores.register()
+        if self._leaving:
+            return
         *ports, http = self._ports
         http.startReading()
         self._housekeeping.start()
@@ -165,6 +165,8 @@ class Gateway(Service):
 
     def _give_up(self, failure: Any) -> None:
         """The start failed after the ports were bound: stop, with a status that a supervisor notices."""
+        if self._leaving:  # what it needed is closed
+            return
         maillog.bug("starting", failure.value)
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
@@ -184,20 +186,17 @@ class Gateway(Service):
         ensureDeferred(attempt("reloading", self._reload))
 
     async def _reload(self) -> None:
-        old = self._settings
         try:
-            new = config.load(old.path, os.environ)
+            new, waiting = config.reloaded(self._settings, config.load(self._settings.path, os.environ))
             await self._serving.reload(new)
         except ConfigError as error:
             maillog.reload_refused(error.problems)
             return
-        ignored = [name for name in NEED_RESTART if getattr(new, name) != getattr(old, name)]
-        ignored += ["server.workers"] if new.server.workers != old.server.workers else []
         self._settings = new
         logs.configure(new.log.format, new.log.level, self._write_log)
         maillog.reloaded()
-        if ignored:
-            maillog.needs_restart(ignored)
+        if waiting:
+            maillog.needs_restart(waiting)
 
     # Stop
 

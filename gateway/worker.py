@@ -96,17 +96,17 @@ class Worker:
     # Life
 
     def _begin(self, order: Begin) -> None:
-        log = order.settings.log
-        write = logs.writer(order.log_file)
-        logs.configure(log.format, log.level, write, order.share.number)
-        globalLogBeginner.beginLoggingTo([logs.TwistedEvents()], discardBuffer=True, redirectStandardIO=False)
         try:
+            _begin_log(order)
             self._running = _Running(order, self._reactor)
         except ConfigError as error:
             maillog.worker_refused(error.problems)
             self._fail()
-            return
-        ensureDeferred(self._serve(self._running))
+        except Exception as error:
+            maillog.bug("starting", error)
+            self._fail()
+        else:
+            ensureDeferred(self._serve(self._running))
 
     async def _serve(self, running: "_Running") -> None:
         try:
@@ -154,6 +154,13 @@ class Worker:
     @property
     def _pipes(self) -> Any:
         return self.channel.transport
+
+
+def _begin_log(order: Begin) -> None:
+    """Raises OSError."""
+    log = order.settings.log
+    logs.configure(log.format, log.level, logs.writer(order.log_file), order.share.number)
+    globalLogBeginner.beginLoggingTo([logs.TwistedEvents()], discardBuffer=True, redirectStandardIO=False)
 
 
 class _Running:

@@ -4,6 +4,7 @@ import signal
 import smtplib
 
 import pytest
+from sqlalchemy import text
 
 from tests.acceptance.installation import LOGIN
 from tests.acceptance.ledger import ends_empty
@@ -78,3 +79,16 @@ def test_a_machine_that_stood_still_finds_that_its_mail_is_another_s(shared_stor
         submit(one, message("n"))
         one.until_logged("delivered")
     ends_empty(two)
+
+
+def test_one_that_is_stopped_while_it_waits_for_the_store_at_its_start_ends_in_order(shared_store: SharedStore) -> None:
+    gateway = shared_store.machine()
+    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with shared_store.database.connected() as somebody:
+        somebody.execute(text("LOCK TABLE process"))
+        gateway.spawn()
+        until(lambda: shared_store.database.run(waits), gateway.story, 40.0)
+        gateway.signal(signal.SIGTERM)
+        gateway.until_logged("stopping")
+        assert gateway.wait() == 0, gateway.story()
+    assert [line["event"] for line in gateway.lines()] == ["stopping", "stopped"]

@@ -163,6 +163,21 @@ def test_a_reload_reaches_all_and_a_bad_file_none(two: GatewayProcess) -> None:
     assert two.until_logged("changes that need a restart")[0]["tables"] == "server.workers"
 
 
+def test_one_that_starts_after_a_reload_serves_as_the_others_do(two: GatewayProcess) -> None:
+    """On the ports that are bound and the stores that are open, whatever the file says of them by now."""
+    elsewhere = f"sqlite:///{two.at.state}/nothing.db"
+    listen = [{"port": 0, "security": "tls"}, {"port": 0, "security": "starttls"}, {"port": 0}]
+    two.at.write_settings({"listen": listen, "accounts": {"url": elsewhere}, "store": {"url": elsewhere}})
+    two.signal(signal.SIGHUP)
+    assert two.until_logged("changes that need a restart")[0]["tables"] == "listen accounts store"
+    before = pids(two)[1]
+    kill(two, 1)
+    until_back(two, 1, before)
+    with only(two, 1):
+        submit(two, message())
+        two.until_logged("delivered", worker=1)
+
+
 def test_sigterm_lets_the_transactions_of_each_finish(two: GatewayProcess) -> None:
     wires = []
     with ExitStack() as stack:

@@ -100,3 +100,12 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     for _ in range(5):
         log.write("x\n")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_one_that_cannot_be_renamed_grows_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 255)  # with .1 behind it, a name would be too long
+    one, other = (LogFile(path, large=10) for _ in range(2))
+    for number in range(5):
+        one.write(f"one {number}\n")
+        other.write(f"other {number}\n")
+    assert every_line(tmp_path) == [f"{who} {number}" for number in range(5) for who in ("one", "other")]
