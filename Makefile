@@ -23,7 +23,7 @@ run: $(VENV)/package.done
 
 # Unit tests import the checkout; the processes that acceptance tests start run the wheel, from another directory.
 test: $(VENV)/dev.done $(VENV)/package.done
-	@$(BIN)/python -m pytest --numprocesses 2 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 # The long form of the kill loop: rounds of kill -9 under load, of gateways, workers, next hop and store, each with every accepted
 # message accounted for. GATEWAY_SOAK_SEED=... brings a seed back that an earlier run has printed.
