@@ -98,9 +98,9 @@ def test_the_server_killed_in_the_middle_and_back(gateway: GatewayProcess, serve
         finally:
             server.process.start()
         assert fresh.sign_in().code == 235
-        for wire in (idle, writes):
+        for name, wire in (("idle", idle), ("writes", writes)):
             wire.envelope("bob@example.net")
-            assert wire.data(message("back")).code == 250
+            assert wire.data(message(f"{name} is back")).code == 250
         assert other.data(message("other")).code == 250
     assert len(until_arrived(gateway, "bob@example.net", 2)) == 2
     until_arrived(gateway, "dave@example.net")
