@@ -50,7 +50,7 @@ class Stores:
         self._disk = ThreadPool(DISK_THREADS, DISK_THREADS, "disk")  # all from the start: later there may be none to have
         self._shared = is_shared(store_url)
         turn = Turn(state_dir) if share.of > 1 and not self._shared else None
-        self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=time.monotonic, turn=turn)
+        self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=_steady, turn=turn)
         self.sign_in = SignIn(settings, reactor, self.database, self.clock, self.metrics, share)
         self.ledger = SqlLedger(self.database, self.clock.now)
         self.outbox = outbox_in(self.database, store_url, state_dir, secrets.token_bytes, share.worker)

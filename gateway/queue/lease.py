@@ -3,7 +3,7 @@
 A process that was stopped (SIGSTOP, a debugger, a machine that slept) may wake up in the middle of a transaction long
 after its mail has gone to another; an operator may have held or deleted it meanwhile. So the store is asked before MAIL
 and before the final dot, but not when it has just said so: a process counts as dead only 45 s after its last sign of
-life, and it gives one every 15 s.
+life, and one that asks has given it within 15 s.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -68,7 +68,7 @@ class Database:
         self._reactor = reactor
         self._turn = turn or nullcontext()
         self._metrics = metrics
-        self._clock = clock
+        self.clock = clock
         self._write_engine = store_engine(url, write=True)
         self._read_engine = store_engine(url, write=False)
         self._writer = ThreadPool(1, 1, "store-writer")
@@ -163,7 +163,7 @@ class Database:
 
     def _commit(self, items: list[_Item]) -> list[Any]:
         """What became of each item: its result, or `_Failed`."""
-        started = self._clock()
+        started = self.clock()
         try:
             return self._insist(items)
         except Exception as error:  # whatever it is, each caller must hear of it and the writer must live
@@ -172,7 +172,7 @@ class Database:
             # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
             return [_Failed(_same(error)) for _ in items]
         finally:
-            self._metrics.store_commit_seconds.observe(self._clock() - started)
+            self._metrics.store_commit_seconds.observe(self.clock() - started)
             self._metrics.store_commit_items.observe(len(items))
 
     def _insist(self, items: list[_Item]) -> list[Any]:

@@ -170,9 +170,9 @@ class SqlOutbox:
         """Free the leases of our earlier life and of the dead, and take a number of our own. Raises Unavailable."""
         await self.processes.register()
 
-    def add(self, new: NewMessage, *, lease: bool) -> Deferred[Added]:
-        us = self.processes.number if lease else None
-        return self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
+    async def add(self, new: NewMessage, *, lease: bool) -> Added:
+        us = await self.processes.leasing() if lease else None
+        return await self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
 
     def disown(self, message_id: str) -> Deferred[None]:
         def free(connection: Connection) -> None:
@@ -180,15 +180,15 @@ class SqlOutbox:
 
         return self._database.write(free)
 
-    def take(self, limit: int) -> Deferred[list[QueuedMessage]]:
-        us = self.processes.number
-        return self._database.write(lambda connection: _lease(connection, _chosen(connection, limit), us))
+    async def take(self, limit: int) -> list[QueuedMessage]:
+        us = await self.processes.leasing()
+        return await self._database.write(lambda connection: _lease(connection, _chosen(connection, limit), us))
 
     async def overdue(self, limit: int, *, warn_after: float, give_up: float) -> list[QueuedMessage]:
         """See the port. It may look at many, so it looks in a reader's thread and only leases in the writer's."""
-        ages, us = {"warn_after": warn_after, "give_up": give_up}, self.processes.number
-        rows = limit * _ROWS_A_MESSAGE
+        ages, rows = {"warn_after": warn_after, "give_up": give_up}, limit * _ROWS_A_MESSAGE
         found = (await self._database.read(lambda connection: overdue.overdue(connection, rows, **ages)))[:limit]
+        us = await self.processes.leasing()
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
@@ -203,14 +203,15 @@ class SqlOutbox:
 
         return self._database.write(free)
 
-    def still_ours(self, recipients: Sequence[Recipient]) -> Deferred[list[Recipient]]:
+    async def still_ours(self, recipients: Sequence[Recipient]) -> list[Recipient]:
+        await self.processes.leasing()
         ids = [r.id for r in recipients]
 
         def look(connection: Connection) -> list[Recipient]:
             leases = {row.id: row.process for row in connection.execute(_LEASES, {"ids": ids})}
             return [r for r in recipients if leases.get(r.id) == r.lease]
 
-        return self._database.read(look)
+        return await self._database.read(look)
 
     def hold_back(self, recipients: Sequence[Recipient]) -> Deferred[int]:
         rows = [{"b_id": r.id, "us": r.lease} for r in recipients]

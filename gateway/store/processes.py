@@ -9,6 +9,8 @@ Whoever was only stopped and wakes up is dead to the others all the same. Its ro
 since numbers are never given out again, nothing that it had leased is still its own. A lease that is committed under a number
 whose row is gone already (a group that was held up) belongs to the dead, too.
 
+Nor does it lease or trust anything before its heart has beaten again: others may bury it in the very next moment.
+
 While the store is away no heart beats, and when it is back all look dead. So nobody buries others before its own heart has
 beaten for 45 s without a gap.
 """
@@ -17,8 +19,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, exists, insert, select, union, update
+from twisted.internet.defer import DeferredLock
 
 from gateway import maillog
+from gateway.queue.lease import SAFE
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.process_name import ProcessName, read
@@ -27,6 +31,7 @@ from gateway.store.schema import process, recipient
 BEAT_EVERY = 5.0  # seconds
 GAP = 20.0  # seconds between two beats that others may have lost, too: at least two of ours are missing
 DEAD_AFTER = 45.0  # seconds
+QUIET = DEAD_AFTER - SAFE  # seconds after a beat in which the store's word may be taken as a lease means it
 STEP = 500  # leases ended in one transaction
 
 _ENTER = insert(process).values(started=now(), heartbeat=now()).returning(process.c.id, process.c.heartbeat)
@@ -70,6 +75,8 @@ class Processes:
         self._name = name
         self._lives = lives
         self._life = _Life(0, 0.0, 0.0)
+        self._beaten_at: float | None = None  # by the database's clock; None: lock files tell who lives
+        self._beating = DeferredLock()  # two at once, whose row is gone, would enter two
 
     @property
     def number(self) -> int:
@@ -94,16 +101,30 @@ class Processes:
 
         await self._database.write(end)
 
+    async def leasing(self) -> int:
+        """Our number, after a beat if there was none for so long that others may take us for dead. Raises Unavailable."""
+        if self._is_quiet:
+            async with self._beating:
+                if self._is_quiet:  # nobody has beaten while we waited
+                    await self._beat()
+        return self.number
+
+    @property
+    def _is_quiet(self) -> bool:
+        return self._beaten_at is not None and self._database.clock() - self._beaten_at > QUIET
+
     async def beat(self) -> None:
         """Say that we live, and end the leases of the dead. For stores that machines share. Raises Unavailable."""
         ended = STEP
         while ended == STEP:
-            ended = await self._beat()
+            async with self._beating:
+                ended = await self._beat()
 
     async def _beat(self) -> int:
         """How many leases were ended."""
-        number = self.number
+        number, at = self.number, self._database.clock()
         self._life, dead, ended = await self._database.write(self._live_on)
+        self._beaten_at = at
         if self.number != number:
             maillog.taken_for_dead()
         if ended:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select, text, update
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from gateway.errors import Unavailable
 from gateway.queue.model import (
@@ -27,9 +27,9 @@ from gateway.queue.model import (
 from gateway.store import processes
 from gateway.store.database import Database
 from gateway.store.outbox import SqlOutbox, _record
-from gateway.store.processes import DEAD_AFTER, GAP
+from gateway.store.processes import DEAD_AFTER, GAP, QUIET
 from gateway.store.schema import message, process, recipient
-from tests.pump import Pump
+from tests.pump import Pump, deferred
 from tests.queued import queued
 from tests.servers.databases import Postgresql
 from tests.stores import KINDS, postgresql_url, running, url_of
@@ -184,6 +184,43 @@ def test_a_lease_that_is_committed_after_its_machine_was_buried_is_found(one: Ma
     late = two.add("0000000000000001")  # its heart has not beaten yet
     one.beat()
     assert one.take() == late
+
+
+def stand_still(machine: Machine) -> None:
+    """By its own clock it is long since its heart has beaten, and it has not beaten again."""
+    machine.beat()
+    machine.outbox.processes._beaten_at = machine.database.clock() - QUIET - 1
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_one_that_wakes_up_leases_under_a_number_of_the_living(one: Machine, two: Machine, takes: bool) -> None:
+    """What it leased under the number that was buried, another would free and send at once, beside it."""
+    stand_still(two)
+    pass_time(one, DEAD_AFTER + 2)
+    assert one.names() == ["one"]
+    if takes:
+        one.pump.result(one.outbox.add(new("0000000000000001"), lease=False))
+    theirs = two.take() if takes else two.add("0000000000000001")
+    one.beat()
+    assert one.take() == []
+    assert two.still_ours(theirs) == theirs != []
+
+
+def test_one_that_wakes_up_takes_one_new_number_however_many_ask(one: Machine, two: Machine) -> None:
+    stand_still(two)
+    pass_time(one, DEAD_AFTER + 2)
+    works = (two.outbox.take(1), two.outbox.processes.beat(), two.outbox.still_ours([]), two.outbox.processes.beat())
+    two.pump.result(gatherResults([deferred(work) for work in works]))
+    assert one.names() == ["one", "two"]
+
+
+def test_one_that_wakes_up_before_it_is_buried_says_that_it_lives_before_it_goes_on(one: Machine, two: Machine) -> None:
+    theirs = two.add("0000000000000001")
+    stand_still(two)
+    pass_time(one, DEAD_AFTER - 1)
+    assert two.still_ours(theirs) == theirs  # trusted for a while from now on
+    pass_time(one, DEAD_AFTER - 1)
+    assert one.take() == []
 
 
 def test_after_the_store_was_away_nobody_is_buried_whose_heart_beats_again(one: Machine, two: Machine) -> None:
