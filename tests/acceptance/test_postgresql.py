@@ -1,9 +1,7 @@
 """PostgreSQL as the store: it goes away and comes back, and what got a 250 arrives (promise 4 of ARCHITECTURE.md)."""
 
 import os
-import re
 import smtplib
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -16,7 +14,6 @@ from tests.acceptance.mail import message, parts, session, submit
 from tests.acceptance.shared_store import SharedStore, WaitingSmarthost, shared_store
 from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
-from tests.servers.databases import Postgresql, Standby
 
 __all__ = ["shared_store"]
 ROUNDS = int(os.environ.get("GATEWAY_SOAK_ROUNDS", "3"))
@@ -98,38 +95,6 @@ def test_it_is_killed_and_started_again_under_load(shared_store: SharedStore) ->
         until(partial(_all_stored, gateway, recipient, ledger), gateway.story, 60.0)
         assert max(stored(gateway, recipient).values()) == 1
     ends_empty(gateway)
-
-
-@pytest.fixture
-def primary() -> Iterator[Postgresql]:
-    server = Postgresql()
-    yield server
-    server.process.close()
-
-
-@pytest.fixture
-def standby(primary: Postgresql) -> Iterator[Standby]:
-    server = Standby(primary)
-    yield server
-    server.process.close()
-
-
-@pytest.mark.timeout(180)
-def test_a_synchronous_stand_by_is_promoted_under_load(primary: Postgresql, standby: Standby, install: Install) -> None:
-    store, ledger = SharedStore(primary, install), Ledger()
-    _, userinfo, name = re.split(r"//|@.*/", store.database.url)
-    hosts = "&".join(f"host=127.0.0.1:{server.process.port}" for server in (primary, standby))
-    url = f"postgresql://{userinfo}@/{name}?{hosts}"
-    one, two = (store.machine(store={"url": url}).start() for _ in range(2))
-    with clients(one, ledger, patient=True), clients(two, ledger, patient=True):
-        _some_more(one, ledger)
-        primary.process.kill()
-        standby.promote()
-        _some_more(one, ledger)
-    for recipient in RECIPIENTS:
-        until(lambda r=recipient: ledger.accepted <= {*stored(one, r), *stored(two, r)}, one.story, 60.0)  # type: ignore[misc]
-    until(lambda: one.get("/readyz")[0] == two.get("/readyz")[0] == 200, one.story)
-    ends_empty(one)
 
 
 @pytest.mark.timeout(120 + 20 * ROUNDS)

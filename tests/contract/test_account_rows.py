@@ -1,7 +1,5 @@
 """A row of the login table by its account's id, as a credential needs it: on SQLite, PostgreSQL and MariaDB alike."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import event
 from twisted.internet.defer import ensureDeferred
@@ -11,21 +9,7 @@ from gateway.errors import Unavailable
 from tests.contract.login_tables import HASH, make_users, reading
 from tests.contract.test_sender_status import KINDS
 from tests.pump import Pump
-from tests.servers.databases import Database, SqliteDatabase
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return SqliteDatabase(tmp_path)
-    server = request.getfixturevalue("postgresql" if request.param == "postgresql" else "mariadb")
-    made: Database = server.database()
-    return made
-
-
-@pytest.fixture
-def pump() -> Pump:
-    return Pump()
+from tests.servers.databases import Database
 
 
 def test_the_row_as_it_is_now(database: Database, pump: Pump) -> None:

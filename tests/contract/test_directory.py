@@ -19,24 +19,10 @@ from gateway.store.directory import THREADS
 from tests.contract.login_tables import HASH, findings, index_level, make_users, reading
 from tests.pump import Pump
 from tests.servers import databases
-from tests.servers.databases import Database, SqliteDatabase
+from tests.servers.databases import Database
 
 DJANGO = str(Path(databases.__file__).with_name("django_project.py"))
 BLOB = {"sqlite": "BLOB", "postgresql": "BYTEA", "mysql": "VARBINARY(255)"}
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return SqliteDatabase(tmp_path)
-    server = request.getfixturevalue("postgresql" if request.param == "postgresql" else "mariadb")
-    made: Database = server.database()
-    return made
-
-
-@pytest.fixture
-def pump() -> Pump:
-    return Pump()
 
 
 TRAPS = [

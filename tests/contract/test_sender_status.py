@@ -13,20 +13,6 @@ from tests.pump import Pump
 from tests.servers.databases import Database, SqliteDatabase
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    if request.param == "sqlite":
-        return SqliteDatabase(tmp_path)
-    server = request.getfixturevalue("postgresql" if request.param == "postgresql" else "mariadb")
-    made: Database = server.database()
-    return made
-
-
-@pytest.fixture
-def pump() -> Pump:
-    return Pump()
-
-
 def disabled(pump: Pump, directory: SqlDirectory, *ids: str) -> set[str]:
     return pump.result(directory.disabled(ids))
 
