@@ -75,6 +75,6 @@ def test_the_gateways_follow_and_nothing_is_lost(
         gateway.start()
     campaign = Campaign(smtpload, tmp_path, gateways, hop, chance("stand-by"))
     campaign.round(Primary(primary, standby, cut_off=cut_off))
-    campaign.settle()
     for gateway in gateways:
         until(lambda g=gateway: g.get("/readyz")[0] == 200, gateway.story)  # type: ignore[misc]
+    campaign.settle()
