@@ -1,8 +1,11 @@
 """The store's connections: one writer thread that commits in groups, and a few threads that read.
 
 Theory of operation. A 250 costs an fsync, and an fsync takes as long for one message as for a hundred. So whoever writes
-hands in a function, and the writer thread runs all functions that wait in one transaction, each in a savepoint of its own:
-one that fails is rolled back alone. After the COMMIT all their Deferreds fire in one hop to the reactor's thread.
+hands in a function, and the writer thread runs all functions that wait in one transaction. Those who want the same are served
+together, so that a statement writes for all of them: each statement hands Python's lock to the busy thread of the reactor
+and has to get it back. When something fails, the transaction is rolled back and run again, this time each
+item alone and in a savepoint of its own, so that one that fails is rolled back alone. After the COMMIT all their Deferreds
+fire in one hop to the reactor's thread.
 While a group is on its way to the disk the next one gathers. No lock is needed: the reactor's thread appends to
 a deque, the one writer thread takes from it, and both are atomic in CPython; whether the writer runs is known to the
 reactor's thread alone.
@@ -14,12 +17,13 @@ restarted, the group is run again before anybody is told.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, NestedTransaction
+from sqlalchemy import Connection, NestedTransaction, RootTransaction
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
@@ -32,6 +36,8 @@ from gateway.store.engine import store_engine
 from gateway.store.failures import Disconnected, Undone, translated
 
 T = TypeVar("T")
+W = TypeVar("W")
+Together = Callable[[Connection, Sequence[W]], Sequence[T]]  # an answer to each, in their order
 
 MAX_GROUP = 200  # items in one commit: bounds what the first of them waits for the last
 READERS = 4
@@ -41,8 +47,14 @@ TRIES = 4  # of a group that was certainly not committed
 @dataclass(frozen=True, slots=True)
 class _Item:
     order: str
-    function: Callable[[Connection], Any]
+    together: Together[Any, Any]
+    wanted: Any
     result: Deferred[Any]
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """In its group: those of one order that may go together stand together."""
+        return self.order, self.together.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +104,17 @@ class Database:
 
         Fails with Unavailable (nothing done, or the commit's result is unknown), StorageFull, or what `function` raised.
         """
+        return self.write_together(_each, function, order=order)
+
+    def write_together(self, together: Together[W, T], wanted: W, *, order: str = "") -> Deferred[T]:
+        """As `write`, but `together` is given what all who want the same of it and have the same place in a group want.
+
+        It answers each as if each had come alone, one after the other. When it raises, it is run again for each alone; so its
+        name, by which it is known, stands for one function.
+        """
         if self._stopped:
             return fail(Unavailable("the store is closing"))
-        item = _Item(order, function, Deferred())
+        item = _Item(order, together, wanted, Deferred())
         self._waiting.append(item)
         if not self._writing:
             self._wake()
@@ -131,35 +151,36 @@ class Database:
         self._writing = True
         self._writer.callInThread(self._drain)
 
-    def _settle(self, items: list[_Item], outcomes: list[Any]) -> None:
+    def _settle(self, items: list[_Item], outcomes: list[Any], *, drained: bool) -> None:
+        """`drained`: the writer saw nobody wait any more, and has ended."""
+        if drained:
+            self._writing = False
+            if self._waiting:  # came after it had looked
+                self._wake()
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, _Failed):
                 item.result.errback(outcome.error)
             else:
                 item.result.callback(outcome)
-
-    def _drained(self) -> None:
-        self._writing = False
-        if self._waiting:  # came after the writer looked for the last time
-            self._wake()
-            return
-        idle, self._idle = self._idle, []
-        for waiter in idle:
-            waiter.callback(None)
+        if not self._writing:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.callback(None)
 
     # In the writer's thread
 
     def _drain(self) -> None:
-        while self._waiting:
+        drained = False
+        while not drained:
             with self._turn:
                 items = self._next_group()
                 outcomes = self._commit(items)
-            self._reactor.callFromThread(self._settle, items, outcomes)
-        self._reactor.callFromThread(self._drained)
+            drained = not self._waiting
+            self._reactor.callFromThread(self._settle, items, outcomes, drained=drained)
 
     def _next_group(self) -> list[_Item]:
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
-        return sorted(group, key=lambda item: item.order)
+        return sorted(group, key=lambda item: item.place)
 
     def _commit(self, items: list[_Item]) -> list[Any]:
         """What became of each item: its result, or `_Failed`."""
@@ -185,24 +206,37 @@ class Database:
     def _transaction(self, items: list[_Item]) -> list[Any]:
         """Raises Undone when it is certain that nothing was committed, and that another try makes sense."""
         with translated():
-            if self._connection is None:
-                self._connection = self._write_engine.connect()
-            transaction = self._connection.begin()
             try:
-                outcomes = [self._one(self._connection, item) for item in items]
+                transaction, outcomes = self._run(items)
             except Disconnected as error:
                 raise Undone(*error.args) from None
             transaction.commit()
             return outcomes
 
-    def _one(self, connection: Connection, item: _Item) -> Any:
+    def _run(self, items: list[_Item]) -> tuple[RootTransaction, list[Any]]:
+        """The transaction to be committed, and what became of each item in it."""
         with translated():
-            savepoint = connection.begin_nested()
+            transaction = self._begin()
+            try:
+                return transaction, _served(transaction.connection, items)
+            except (Undone, Disconnected):
+                raise
+            except Exception:
+                transaction.rollback()
+            transaction = self._begin()
+            return transaction, [self._alone(transaction.connection, item) for item in items]
+
+    def _begin(self) -> RootTransaction:
+        if self._connection is None:
+            self._connection = self._write_engine.connect()
+        return self._connection.begin()
+
+    def _alone(self, connection: Connection, item: _Item) -> Any:
+        savepoint = connection.begin_nested()
         try:
-            with translated():
-                result = item.function(connection)
-                savepoint.commit()
-                return result
+            [result] = _served(connection, [item])
+            savepoint.commit()
+            return result
         except (Undone, Disconnected):
             raise
         except Exception as error:
@@ -245,6 +279,19 @@ class Database:
         except Unavailable:
             self._metrics.store_errors_total.inc()
             raise
+
+
+def _each(connection: Connection, functions: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    return [function(connection) for function in functions]
+
+
+def _served(connection: Connection, items: Sequence[_Item]) -> list[Any]:
+    """The answer to each, those who want the same together. Raises what one of them raised."""
+    answers: list[Any] = []
+    with translated():
+        for together, same in groupby(items, key=lambda item: item.together):
+            answers += together(connection, [item.wanted for item in same])
+    return answers
 
 
 def _same(error: Exception) -> Exception:
