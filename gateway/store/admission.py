@@ -1,11 +1,12 @@
-"""What one transaction does to queue a message: the resend guard, the charge, and only then the rows."""
+"""What one transaction does to queue messages: the resend guard, the charge, and only then the rows."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import ColumnElement, Connection, false, insert, literal_column, select
 
 from gateway import address
-from gateway.queue.allowance import Denied, Standing
+from gateway.queue.allowance import Denied
 from gateway.queue.model import (
     Added,
     Duplicate,
@@ -21,76 +22,109 @@ from gateway.queue.model import (
 )
 from gateway.store import charges, resends
 from gateway.store.clock import now
+from gateway.store.given import as_rows, given
 from gateway.store.schema import message, recipient
 
-_ADD_MESSAGE = insert(message).values(accepted=now())
-_ADD_RECIPIENTS = insert(recipient).values(next_attempt=now()).returning(recipient.c.id, recipient.c.position)
+Submitted = tuple[NewMessage, int | None]  # with the process that it is leased to; None: to nobody
+
+_ADD_MESSAGES = insert(message).values(accepted=now())
+_ALIKE: dict[str, ColumnElement[Any]] = {  # in the rows of all new recipients
+    "state": literal_column(f"'{State.QUEUED}'"),
+    "hold": literal_column(f"'{Hold.NONE}'"),
+    "next_attempt": now(),
+    "delay_warned": false(),
+    **dict.fromkeys(("attempts", "code"), literal_column("0")),
+    **dict.fromkeys(("enhanced", "text", "hop"), literal_column("''")),
+}
+_OWN = {
+    column.name: given(position, type(column.type))
+    for position, column in enumerate(
+        (
+            recipient.c.message_id,
+            recipient.c.position,
+            recipient.c.address,
+            recipient.c.domain,
+            recipient.c.field,
+            recipient.c.process,
+            recipient.c.notify,
+            recipient.c.orcpt,
+        )
+    )
+}
+_ADD_RECIPIENTS = (
+    insert(recipient)
+    .from_select([*_OWN, *_ALIKE], select(*_OWN.values(), *_ALIKE.values()))
+    .returning(recipient.c.message_id, recipient.c.position, recipient.c.id)
+)
 
 
-def admit(connection: Connection, new: NewMessage, us: int | None) -> Added:
-    """Queue and charge a message, leased to process `us` if there is one; or say why not, with nothing of it left behind.
+def admit(connection: Connection, submitted: Sequence[Submitted]) -> list[Added]:
+    """Queue and charge these messages, each as if it had come alone; or say why not, with nothing of it left behind.
 
     What is denied is an answer, not an exception, for the suspension that it may have made has to be committed.
     """
-    if new.resend_key:
-        first = resends.claim(connection, new.resend_key, new.account_id, new.id)
-        if first is not None:
-            return Duplicate(first)
-    standing: Standing | None = None
-    if new.terms is not None:
-        charged = charges.charge(connection, new, new.terms)
-        if isinstance(charged, Denied):
+    claimed = resends.claim_new(connection, [new for new, _ in submitted if new.resend_key])
+    come_again = [(new, us) for new, us in submitted if new.resend_key and new.id not in claimed]
+    answers = _queue(connection, [one for one in submitted if one not in come_again])
+    for new, us in come_again:  # last, and one by one: the first one may have been queued just now
+        first = resends.claim(connection, new)
+        answers |= _queue(connection, [(new, us)]) if first is None else {new.id: Duplicate(first)}
+    return [answers[new.id] for new, _ in submitted]
+
+
+def _queue(connection: Connection, submitted: Sequence[Submitted]) -> dict[str, Added]:
+    charged = charges.charge_all(connection, [new for new, _ in submitted if new.terms is not None])
+    answers: dict[str, Added] = {}
+    fitting: list[Submitted] = []
+    for new, us in submitted:
+        came_to = charged.get(new.id)
+        if isinstance(came_to, Denied):
             resends.forget(connection, new.resend_key)
-            return charged
-        standing = charged
-    return Queued(insert_message(connection, new, us), standing)
+            answers[new.id] = came_to
+        else:
+            fitting.append((new, us))
+    for queued in insert_messages(connection, fitting):
+        answers[queued.id] = Queued(queued, charged.get(queued.id))
+    return answers
 
 
-def insert_message(connection: Connection, new: NewMessage, us: int | None) -> QueuedMessage:
-    """Write its rows, leased to process `us` if there is one; only then the answer has recipients."""
-    connection.execute(
-        _ADD_MESSAGE,
-        {
-            "id": new.id,
-            "account_id": new.account_id,
-            "sender": new.envelope.sender,
-            "eight_bit": new.envelope.eight_bit,
-            "smtputf8": new.envelope.smtputf8,
-            "ret": new.envelope.ret,
-            "envid": new.envelope.envid,
-            "body_size": new.body.size,
-            "body_file": new.body.name if isinstance(new.body, Spooled) else None,
-            "header": new.header,
-            "body": new.body.data if isinstance(new.body, Inline) else None,
-        },
-    )
-    rows = [_new_row(new.id, position, r, us) for position, r in enumerate(new.recipients)]
-    ids = {position: id_ for id_, position in connection.execute(_ADD_RECIPIENTS, rows)}
-    leased = [
-        Recipient(ids[i], r.address, r.field, r.notify, r.orcpt, 0, False, lease=us or 0) for i, r in enumerate(new.recipients)
-    ]
-    return QueuedMessage(new.id, new.account_id, new.envelope, new.header, new.body, 0.0, tuple(leased) if us else ())
+def insert_messages(connection: Connection, submitted: Sequence[Submitted]) -> list[QueuedMessage]:
+    """Write their rows; only those that are leased have recipients in the answer."""
+    if not submitted:
+        return []
+    connection.execute(_ADD_MESSAGES, [_message_row(new) for new, _ in submitted])
+    rows = (_own_columns(new, position, one, us) for new, us in submitted for position, one in enumerate(new.recipients))
+    ids = {(message_id, position): id_ for message_id, position, id_ in connection.execute(_ADD_RECIPIENTS, as_rows(rows))}
+    return [_queued(new, us, ids) for new, us in submitted]
 
 
-def _new_row(message_id: str, position: int, new: NewRecipient, us: int | None) -> dict[str, Any]:
+def _message_row(new: NewMessage) -> dict[str, Any]:
     return {
-        "message_id": message_id,
-        "position": position,
-        "address": new.address,
-        "domain": _domain(new.address),
-        "field": new.field.value,
-        "state": State.QUEUED.value,
-        "attempts": 0,
-        "process": us,
-        "notify": new.notify,
-        "orcpt": new.orcpt,
-        "delay_warned": False,
-        "code": 0,
-        "enhanced": "",
-        "text": "",
-        "hop": "",
-        "hold": Hold.NONE.value,
+        "id": new.id,
+        "account_id": new.account_id,
+        "sender": new.envelope.sender,
+        "eight_bit": new.envelope.eight_bit,
+        "smtputf8": new.envelope.smtputf8,
+        "ret": new.envelope.ret,
+        "envid": new.envelope.envid,
+        "body_size": new.body.size,
+        "body_file": new.body.name if isinstance(new.body, Spooled) else None,
+        "header": new.header,
+        "body": new.body.data if isinstance(new.body, Inline) else None,
     }
+
+
+def _own_columns(new: NewMessage, position: int, one: NewRecipient, us: int | None) -> tuple[str | int | None, ...]:
+    return new.id, position, one.address, _domain(one.address), one.field, us, one.notify, one.orcpt
+
+
+def _queued(new: NewMessage, us: int | None, ids: Mapping[tuple[str, int], int]) -> QueuedMessage:
+    leased = (
+        Recipient(ids[new.id, i], one.address, one.field, one.notify, one.orcpt, 0, False, lease=us)
+        for i, one in enumerate(new.recipients)
+        if us
+    )
+    return QueuedMessage(new.id, new.account_id, new.envelope, new.header, new.body, 0.0, tuple(leased))
 
 
 def _domain(text: str) -> str:

@@ -1,13 +1,16 @@
 """What one transaction does with an account's day: look how it stands, charge recipients, deny what is over the limit.
 
-Theory of operation. A charge is one statement, and the condition is in it, so no number of sessions and processes at once
+Theory of operation. A charge is one statement, for all that a group charges, and the condition is in it, so no number of sessions and processes at once
 oversteps a limit: SQLite has one writer at a time, and PostgreSQL looks at the row once more after it has waited for its
 lock. A message that is rolled back takes its charge with it.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import reduce
+from itertools import accumulate, groupby, islice
+from operator import add, itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -33,30 +36,30 @@ from gateway.queue.allowance import DAY, Denied, OnLimit, Standing, Terms, conse
 from gateway.queue.model import Field, NewMessage
 from gateway.store import suspensions
 from gateway.store.clock import now, today
+from gateway.store.given import as_rows, given
 from gateway.store.schema import suspension, usage_day
 
 USED = usage_day.c.to_recipients + usage_day.c.cc_recipients + usage_day.c.bcc_recipients
 
-_ACCOUNT = bindparam("account", type_=Text)
 _LIMIT = bindparam("limit", type_=BigInteger)
-_RECIPIENTS = bindparam("recipients", type_=Integer)
-_SUSPENDED = exists().where(suspension.c.account_id == _ACCOUNT, suspensions.HOLDS)
-_FIRST_OF_DAY: dict[str, ColumnElement[Any]] = {
-    "account_id": _ACCOUNT,
-    "day": today(),
-    "messages": literal_column("1"),
-    **{f"{field}_recipients": bindparam(field.value, type_=Integer) for field in Field},
-    "bytes": bindparam("bytes", type_=BigInteger),
-    "refusals": literal_column("0"),
+_ACCOUNT = given(0, Text)
+_SENT: dict[str, ColumnElement[Any]] = {
+    "messages": given(1, Integer),
+    **{f"{field}_recipients": given(2 + position, Integer) for position, field in enumerate(Field)},
+    "bytes": given(2 + len(Field), BigInteger),
 }
+_RECIPIENTS = reduce(add, (_SENT[f"{field}_recipients"] for field in Field))
+_FIRST_OF_DAY = {"account_id": _ACCOUNT, "day": today(), **_SENT, "refusals": literal_column("0")}
+_SUSPENDED = exists().where(suspension.c.account_id == _ACCOUNT, suspensions.HOLDS)
 _NEW = insert(usage_day).from_select(
     list(_FIRST_OF_DAY), select(*_FIRST_OF_DAY.values()).where(or_(_LIMIT == 0, _RECIPIENTS <= _LIMIT), ~_SUSPENDED)
 )
+_NEW_RECIPIENTS = reduce(add, (_NEW.excluded[f"{field}_recipients"] for field in Field))
 _CHARGE = _NEW.on_conflict_do_update(
     index_elements=[usage_day.c.account_id, usage_day.c.day],
-    set_={name: usage_day.c[name] + _NEW.excluded[name] for name in _FIRST_OF_DAY if name not in ("account_id", "day")},
-    where=or_(_LIMIT == 0, USED + _RECIPIENTS <= _LIMIT),
-).returning(usage_day.c.day, USED.label("used"), now().label("at"))
+    set_={name: usage_day.c[name] + _NEW.excluded[name] for name in _SENT},
+    where=or_(_LIMIT == 0, USED + _NEW_RECIPIENTS <= _LIMIT),
+).returning(usage_day.c.account_id, usage_day.c.day, USED.label("used"), now().label("at"))
 
 _ACCOUNTS: BindParameter[Any] = bindparam("accounts", expanding=True)
 _STANDINGS = union_all(
@@ -80,22 +83,56 @@ def standings(connection: Connection, accounts: Collection[str]) -> dict[str, St
     }
 
 
-def charge(connection: Connection, new: NewMessage, terms: Terms) -> Standing | Denied:
-    """Charge the message to its account; how that stands afterwards. Denied, and nothing charged, when it may not."""
-    by_field = Counter(one.field for one in new.recipients)
-    values = {
-        "account": new.account_id,
-        "limit": terms.limit,
-        "recipients": len(new.recipients),
-        **{field.value: by_field[field] for field in Field},
-        "bytes": new.size,
-    }
-    row = connection.execute(_CHARGE, values).one_or_none()
-    if row is not None:
-        return _standing(row.day, row.used, row.at)
-    found = overstep(connection, new.account_id, terms, len(new.recipients))
+def charge_all(connection: Connection, messages: Sequence[NewMessage]) -> dict[str, Standing | Denied]:
+    """Charge each to its account, in their order, by its `terms`; how the account stands after each, by queue id.
+
+    Denied, and nothing charged for that message, when it may not.
+    """
+    of_account: dict[str, list[NewMessage]] = {}
+    for new in messages:
+        of_account.setdefault(new.account_id, []).append(new)
+    # Together first, and only what does not fit together one by one. The same order on every machine: see Database.write
+    answers: dict[str, Standing | Denied] = {}
+    by_limit = sorted((_strictest(sent), account) for account, sent in of_account.items())
+    for limit, accounts in groupby(by_limit, key=itemgetter(0)):
+        answers |= _charged(connection, limit, [of_account[account] for _, account in accounts])
+    for new in messages:
+        if new.id not in answers:
+            answers[new.id] = _charge(connection, new)
+    return answers
+
+
+def _strictest(messages: Sequence[NewMessage]) -> int:
+    """The limit that all of them keep if they keep it together; 0: none has one."""
+    return min((new.terms.limit for new in messages if new.terms and new.terms.limit), default=0)
+
+
+def _charged(connection: Connection, limit: int, accounts: Sequence[Sequence[NewMessage]]) -> dict[str, Standing | Denied]:
+    """Charge to each account all that it sends here, unless all of it together is over `limit`."""
+    rows = connection.execute(_CHARGE, {"limit": limit, **as_rows(map(_sums, accounts))})
+    charged = {row.account_id: row for row in rows}
+    answers: dict[str, Standing | Denied] = {}
+    for sent in accounts:
+        row = charged.get(sent[0].account_id)
+        if row is not None:
+            totals = accumulate((len(new.recipients) for new in sent), initial=row.used - sum(len(n.recipients) for n in sent))
+            answers |= {new.id: _standing(row.day, used, row.at) for new, used in zip(sent, islice(totals, 1, None), strict=True)}
+    return answers
+
+
+def _sums(sent: Sequence[NewMessage]) -> list[str | int]:
+    by_field = Counter(one.field for new in sent for one in new.recipients)
+    return [sent[0].account_id, len(sent), *(by_field[field] for field in Field), sum(new.size for new in sent)]
+
+
+def _charge(connection: Connection, new: NewMessage) -> Standing | Denied:
+    assert new.terms is not None
+    charged = _charged(connection, new.terms.limit, [[new]])
+    if charged:
+        return charged[new.id]
+    found = overstep(connection, new.account_id, new.terms, len(new.recipients))
     # It fits after all: meanwhile a new day has begun, or a suspension has been lifted
-    return found if isinstance(found, Denied) else charge(connection, new, terms)
+    return found if isinstance(found, Denied) else _charge(connection, new)
 
 
 def overstep(connection: Connection, account_id: str, terms: Terms, recipients: int) -> Denied | Standing:

@@ -43,7 +43,7 @@ from gateway.queue.model import (
     State,
 )
 from gateway.store import census, overdue
-from gateway.store.admission import admit, insert_message
+from gateway.store.admission import admit, insert_messages
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.process_name import ProcessName
@@ -172,7 +172,7 @@ class SqlOutbox:
 
     async def add(self, new: NewMessage, *, lease: bool) -> Added:
         us = await self.processes.leasing() if lease else None
-        return await self._database.write(lambda connection: admit(connection, new, us), order=new.account_id)  # its day's row
+        return await self._database.write_together(admit, (new, us), order=new.account_id)  # its day's row
 
     def disown(self, message_id: str) -> Deferred[None]:
         def free(connection: Connection) -> None:
@@ -279,8 +279,7 @@ def _record(connection: Connection, records: Sequence[Record], reports: Sequence
     if late:
         maillog.outcomes_too_late(late)
     if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
-        for report in reports:
-            insert_message(connection, report, None)
+        insert_messages(connection, [(report, None) for report in reports])
     return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
 
 

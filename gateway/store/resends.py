@@ -4,18 +4,30 @@ Statements of their own, one after the other, and not one clever one: on Postgre
 same at this moment, and only a statement that starts after it sees what that one has committed.
 """
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Text, and_, bindparam, delete, exists, select, true, update
 from sqlalchemy.dialects.postgresql import insert  # SQLite's compiler reads its ON CONFLICT, too; not the other way round
 
-from gateway.queue.model import State
+from gateway.queue.model import NewMessage, State
 from gateway.store.clock import now
+from gateway.store.given import as_rows, given
 from gateway.store.schema import message, recipient, resend
 
 WITHIN = 600.0  # seconds
 SPOILT = (State.FAILED, State.HELD, State.DELETED)  # a recipient in one of these: sending again is meant
 
 _KEY = resend.c.key == bindparam("b_key")
-_CLAIM = insert(resend).values(at=now()).on_conflict_do_nothing(index_elements=[resend.c.key]).returning(resend.c.key)
+_CLAIM = (
+    insert(resend)
+    .from_select(
+        ["key", "account_id", "message_id", "at"],
+        # SQLite would take the ON of a conflict for that of a join, were there no WHERE
+        select(given(0, Text), given(1, Text), given(2, Text), now()).where(true()),
+    )
+    .on_conflict_do_nothing(index_elements=[resend.c.key])
+    .returning(resend.c.message_id)
+)
 _SPOILT = exists().where(recipient.c.message_id == resend.c.message_id, recipient.c.state.in_(SPOILT))
 _STANDS = and_(resend.c.at > now() - WITHIN, exists().where(message.c.id == resend.c.message_id), ~_SPOILT)
 _FIRST = select(resend.c.message_id, _STANDS.label("stands")).where(_KEY)
@@ -39,16 +51,23 @@ _SENT_LATELY = (
 _FORGET = delete(resend).where(_KEY)
 
 
-def claim(connection: Connection, key: str, account_id: str, message_id: str) -> str | None:
-    """None: the key is this message's from now on. Else the queue id of the first one, and this one is to be dropped."""
-    while connection.execute(_CLAIM, {"key": key, "account_id": account_id, "message_id": message_id}).first() is None:
-        first = connection.execute(_FIRST, {"b_key": key}).one_or_none()
+def claim_new(connection: Connection, messages: Sequence[NewMessage]) -> set[str]:
+    """The queue ids of those whose key was nobody's, and is theirs from now on. Of several with one key, one."""
+    # In the same order on every machine: see Database.write
+    rows = sorted((new.resend_key, new.account_id, new.id) for new in messages)
+    return set(connection.execute(_CLAIM, as_rows(rows)).scalars()) if rows else set()
+
+
+def claim(connection: Connection, new: NewMessage) -> str | None:
+    """None: its key is this message's from now on. Else the queue id of the first one, and this one is to be dropped."""
+    while not claim_new(connection, [new]):
+        first = connection.execute(_FIRST, {"b_key": new.resend_key}).one_or_none()
         if first is None:
             continue  # swept in this moment
         if first.stands:
             return str(first.message_id)
         # Two that come again at once: the second finds the first one's id here, and has to look once more
-        over = {"b_key": key, "b_outdated": first.message_id, "b_message": message_id}
+        over = {"b_key": new.resend_key, "b_outdated": first.message_id, "b_message": new.id}
         if connection.execute(_TAKE_OVER, over).rowcount:
             return None
     return None

@@ -104,13 +104,13 @@ def test_one_that_is_overtaken_while_it_looks_is_a_duplicate(shared_url: str) ->
     def overtake(_c: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("UPDATE resend") and not done:
             with opened(shared_url, write=True) as other:
-                done.append(admit(other, overtaking, None))
+                done.extend(admit(other, [(overtaking, None)]))
 
     with opened(shared_url, write=True) as connection:
         connection.execute(resend.insert().values(account_id="7", key="k", message_id="gone", at=now()))
     with opened(shared_url, write=True) as connection:
         event.listen(connection, "before_cursor_execute", overtake)
-        assert admit(connection, message(2, 0, 0, terms, "k"), None) == Duplicate(overtaking.id)
+        assert admit(connection, [(message(2, 0, 0, terms, "k"), None)]) == [Duplicate(overtaking.id)]
     assert [type(each) for each in done] == [Queued]
     with opened(shared_url, write=False) as connection:
         assert usage_of(connection, "7", 2)[0].messages == 1

@@ -1,0 +1,46 @@
+"""Many rows as one value of a statement, for all that a group of items writes into one table.
+
+A driver binds, steps and resets a statement once for each row of an executemany, and hands Python's lock over each time, which
+a busy thread beside it makes dear. Here the rows are one JSON text, and the database takes it apart by itself. It is
+text, numbers and NULL only; octets cannot be given this way.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Text, bindparam, cast, literal_column
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+_ROWS: BindParameter[Any] = bindparam("rows", type_=Text)
+
+
+class _each(FunctionElement[Any]):  # noqa: N801  (reads as the SQL function that it is)
+    name = "given"
+    inherit_cache = True
+
+
+@compiles(_each, "sqlite")
+def _sqlite(element: Any, compiler: Any, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"
+
+
+@compiles(_each, "postgresql")
+def _postgresql(element: Any, compiler: Any, **options: Any) -> str:
+    return f"json_array_elements(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+GIVEN = _each(_ROWS).table_valued("value", name="given")
+
+
+def given(position: int, type_: type[TypeEngine[Any]]) -> ColumnElement[Any]:
+    """The column at `position`, from 0, of the rows that `as_rows` has made."""
+    return cast(GIVEN.c.value.op("->>")(literal_column(str(position))), type_)
+
+
+def as_rows(rows: Iterable[Sequence[str | int | float | None]]) -> dict[str, str]:
+    """The values of a statement that reads GIVEN."""
+    # Not as ASCII: a text that is none must fail when it is bound, as it does by itself
+    return {"rows": json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))}
