@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, false, insert, literal_column, select
 
 from gateway import address
-from gateway.queue.allowance import Denied
+from gateway.queue.allowance import Denied, Standing
 from gateway.queue.model import (
     Added,
     Duplicate,
@@ -64,9 +64,9 @@ def admit(connection: Connection, submitted: Sequence[Submitted]) -> list[Added]
     What is denied is an answer, not an exception, for the suspension that it may have made has to be committed.
     """
     claimed = resends.claim_new(connection, [new for new, _ in submitted if new.resend_key])
-    come_again = [(new, us) for new, us in submitted if new.resend_key and new.id not in claimed]
-    answers = _queue(connection, [one for one in submitted if one not in come_again])
-    for new, us in come_again:  # last, and one by one: the first one may have been queued just now
+    again = [(new, us) for new, us in submitted if new.resend_key and new.id not in claimed]
+    answers = _queue(connection, [(new, us) for new, us in submitted if not new.resend_key or new.id in claimed])
+    for new, us in again:  # last, and one by one: the first one may have been queued just now
         first = resends.claim(connection, new)
         answers |= _queue(connection, [(new, us)]) if first is None else {new.id: Duplicate(first)}
     return [answers[new.id] for new, _ in submitted]
@@ -74,17 +74,13 @@ def admit(connection: Connection, submitted: Sequence[Submitted]) -> list[Added]
 
 def _queue(connection: Connection, submitted: Sequence[Submitted]) -> dict[str, Added]:
     charged = charges.charge_all(connection, [new for new, _ in submitted if new.terms is not None])
-    answers: dict[str, Added] = {}
-    fitting: list[Submitted] = []
-    for new, us in submitted:
-        came_to = charged.get(new.id)
-        if isinstance(came_to, Denied):
+    answers: dict[str, Added] = {id_: came_to for id_, came_to in charged.items() if isinstance(came_to, Denied)}
+    for new, _ in submitted:
+        if new.id in answers:
             resends.forget(connection, new.resend_key)
-            answers[new.id] = came_to
-        else:
-            fitting.append((new, us))
-    for queued in insert_messages(connection, fitting):
-        answers[queued.id] = Queued(queued, charged.get(queued.id))
+    standings = {id_: came_to for id_, came_to in charged.items() if isinstance(came_to, Standing)}
+    for queued in insert_messages(connection, [(new, us) for new, us in submitted if new.id not in answers]):
+        answers[queued.id] = Queued(queued, standings.get(queued.id))
     return answers
 
 

@@ -1,15 +1,15 @@
 """What one transaction does with an account's day: look how it stands, charge recipients, deny what is over the limit.
 
-Theory of operation. A charge is one statement, for all that a group charges, and the condition is in it, so no number of sessions and processes at once
-oversteps a limit: SQLite has one writer at a time, and PostgreSQL looks at the row once more after it has waited for its
-lock. A message that is rolled back takes its charge with it.
+Theory of operation. A charge is one statement, for all that a group charges, and the condition is in it, so no number of
+sessions and processes at once oversteps a limit: SQLite has one writer at a time, and PostgreSQL looks at the row once more
+after it has waited for its lock. A message that is rolled back takes its charge with it.
 """
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import reduce
-from itertools import accumulate, groupby, islice
+from itertools import groupby
 from operator import add, itemgetter
 from typing import Any
 
@@ -115,8 +115,10 @@ def _charged(connection: Connection, limit: int, accounts: Sequence[Sequence[New
     for sent in accounts:
         row = charged.get(sent[0].account_id)
         if row is not None:
-            totals = accumulate((len(new.recipients) for new in sent), initial=row.used - sum(len(n.recipients) for n in sent))
-            answers |= {new.id: _standing(row.day, used, row.at) for new, used in zip(sent, islice(totals, 1, None), strict=True)}
+            used = row.used - sum(len(new.recipients) for new in sent)
+            for new in sent:
+                used += len(new.recipients)
+                answers[new.id] = _standing(row.day, used, row.at)
     return answers
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, selec
 from gateway.errors import NotFound
 from gateway.queue.model import Hold, Spooled, State
 from gateway.store.clock import now
-from gateway.store.outbox import drop_bodies
+from gateway.store.outcomes import drop_bodies
 from gateway.store.schema import attempt, due_rows, message, recipient
 
 

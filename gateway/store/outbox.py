@@ -16,16 +16,12 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    exists,
     func,
-    insert,
-    or_,
     select,
     update,
 )
 from twisted.internet.defer import Deferred
 
-from gateway import maillog
 from gateway.queue.model import (
     Added,
     BodyRef,
@@ -34,7 +30,6 @@ from gateway.queue.model import (
     Hold,
     Inline,
     NewMessage,
-    Outcome,
     QueueCounts,
     QueuedMessage,
     Recipient,
@@ -42,16 +37,15 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
-from gateway.store import census, overdue
-from gateway.store.admission import admit, insert_messages
+from gateway.store import census, outcomes, overdue
+from gateway.store.admission import admit
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.process_name import ProcessName
 from gateway.store.processes import Processes
-from gateway.store.schema import attempt, due_rows, held_back, message, queued, recipient
+from gateway.store.schema import due_rows, held_back, message, queued, recipient
 
 _ROWS_A_MESSAGE = 20  # how many due rows are looked through for one message, at most; one row is enough to make progress
-_WAITING = (State.QUEUED, State.HELD)
 
 _DUE = (
     select(recipient.c.message_id)
@@ -77,29 +71,7 @@ _LEASE = (
 _MESSAGES = select(message, (now() - message.c.accepted).label("age")).where(
     message.c.id.in_(bindparam("messages", expanding=True))
 )
-_HELD = recipient.c.state == State.HELD.value
-# Held or not: an operator may hold what is under way, and must hear when it arrived all the same
 _OURS = and_(recipient.c.id == bindparam("b_id"), recipient.c.process == bindparam("us"))
-_SETTLE = (
-    update(recipient)
-    .where(_OURS)
-    .values(
-        process=None,
-        state=bindparam("b_state"),
-        attempts=recipient.c.attempts + bindparam("burned"),
-        delay_warned=or_(recipient.c.delay_warned, bindparam("warned")),
-        code=bindparam("b_code"),
-        enhanced=bindparam("b_enhanced"),
-        text=bindparam("b_text"),
-        hop=bindparam("b_hop"),
-    )
-    .returning(recipient.c.message_id)
-)
-_AGAIN = _SETTLE.values(
-    next_attempt=now() + bindparam("delay"), state=case((_HELD, State.HELD.value), else_=bindparam("b_state"))
-)
-_DONE = _SETTLE.values(finished=now())
-_ATTEMPT = insert(attempt).values(at=now())
 _RELEASE = (
     update(recipient)
     .where(recipient.c.id.in_(bindparam("ids", expanding=True)), recipient.c.process == bindparam("us"))
@@ -119,7 +91,7 @@ _HOLD_BACK = (
     .values(
         process=None,
         state=State.HELD.value,
-        hold=case((_HELD, recipient.c.hold), else_=Hold.ACCOUNT.value),
+        hold=case((outcomes.HELD, recipient.c.hold), else_=Hold.ACCOUNT.value),
         held_account=_ITS_ACCOUNT,
     )
 )
@@ -137,14 +109,6 @@ _LET_GO = (
     .values(state=State.QUEUED.value, hold=Hold.NONE.value, next_attempt=now())
 )
 _NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
-_ALL_OF_THEM = message.c.id.in_(bindparam("messages", expanding=True))
-_HOLD_STILL = select(message.c.id).where(_ALL_OF_THEM).order_by(message.c.id).with_for_update(key_share=True)
-_DONE_WITH = select(message.c.id, message.c.body_file, message.c.body_size).where(
-    _ALL_OF_THEM,
-    message.c.finished.is_(None),
-    ~exists().where(recipient.c.message_id == message.c.id, recipient.c.finished.is_(None)),
-)
-_DROP_BODIES = update(message).where(_ALL_OF_THEM).values(body=None, body_file=None, finished=now())
 _SWEEP = delete(message).where(
     message.c.id.in_(
         select(message.c.id)
@@ -192,7 +156,7 @@ class SqlOutbox:
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
-        return self._database.write(lambda connection: _record(connection, records, reports))
+        return self._database.write_together(outcomes.record, (records, reports))
 
     def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:
         ids = {lease: [r.id for r in recipients if r.lease == lease] for lease in {r.lease for r in recipients}}
@@ -271,61 +235,3 @@ def _recipient(row: Row[Any]) -> Recipient:
     return Recipient(
         row.id, row.address, field, row.notify, row.orcpt, row.attempts, row.delay_warned, released, lease=row.process
     )
-
-
-def _record(connection: Connection, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
-    touched = [_settle(connection, record) for record in records]
-    late = touched.count(None)
-    if late:
-        maillog.outcomes_too_late(late)
-    if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
-        insert_messages(connection, [(report, None) for report in reports])
-    return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
-
-
-def _settle(connection: Connection, record: Record) -> str | None:
-    """Write one outcome down; the message's id, or None when the recipient is no longer ours."""
-    outcome = record.outcome
-    values = {
-        "b_id": outcome.recipient.id,
-        "us": outcome.recipient.lease,
-        "b_state": record.state.value,
-        "burned": int(outcome.burns_attempt),
-        "warned": record.delay_warned,
-        "b_code": outcome.code,
-        "b_enhanced": outcome.enhanced,
-        "b_text": outcome.text,
-        "b_hop": outcome.hop,
-    }
-    if record.state in _WAITING:
-        message_id = connection.execute(_AGAIN, {**values, "delay": record.delay}).scalar()
-    else:
-        message_id = connection.execute(_DONE, values).scalar()
-    if message_id is not None and outcome.burns_attempt:
-        connection.execute(_ATTEMPT, _attempt_row(outcome))
-    return message_id
-
-
-def _attempt_row(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "recipient_id": outcome.recipient.id,
-        "result": outcome.result.value,
-        "code": outcome.code,
-        "enhanced": outcome.enhanced,
-        "text": outcome.text,
-        "hop": outcome.hop,
-        "remote": outcome.remote,
-    }
-
-
-def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:
-    """Let go of the bodies of those messages of `ids` that nobody waits for; the files among them, still to be removed."""
-    if not ids:
-        return []
-    if connection.dialect.name == "postgresql":
-        # Two machines that finish a message's last two recipients at once: each would see the other's as unfinished
-        connection.execute(_HOLD_STILL, {"messages": list(ids)})
-    done = connection.execute(_DONE_WITH, {"messages": list(ids)}).all()
-    if done:
-        connection.execute(_DROP_BODIES, {"messages": [row.id for row in done]})
-    return [Spooled(row.body_file, row.body_size) for row in done if row.body_file is not None]

@@ -26,7 +26,8 @@ from gateway.queue.model import (
 )
 from gateway.store import processes
 from gateway.store.database import Database
-from gateway.store.outbox import SqlOutbox, _record
+from gateway.store.outbox import SqlOutbox
+from gateway.store.outcomes import record
 from gateway.store.processes import DEAD_AFTER, GAP, QUIET
 from gateway.store.schema import message, process, recipient
 from tests.pump import Pump, deferred
@@ -318,7 +319,7 @@ def test_the_last_two_recipients_of_a_message_finished_by_two_machines_at_once(o
         theirs = SqlOutbox(database, "two")  # its outcome comes under our number, as good as under its own
 
         def first_and_wait(connection: Connection) -> None:
-            _record(connection, [done(first)], [])
+            record(connection, [([done(first)], [])])
             recording.append(theirs.record([done(second)], []))
             came = text(
                 "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted) OR state <> 'queued' FROM recipient WHERE id = :id"
