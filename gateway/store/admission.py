@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, false, insert, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Integer, Text, false, insert, literal_column, select
 
 from gateway import address
 from gateway.queue.allowance import Denied, Standing
@@ -11,7 +11,6 @@ from gateway.queue.model import (
     Added,
     Duplicate,
     Hold,
-    Inline,
     NewMessage,
     NewRecipient,
     Queued,
@@ -22,12 +21,24 @@ from gateway.queue.model import (
 )
 from gateway.store import charges, resends
 from gateway.store.clock import now
-from gateway.store.given import as_rows, given
+from gateway.store.given import Octets, as_rows, given, given_octets
+from gateway.store.prepared import Prepared
 from gateway.store.schema import message, recipient
 
 Submitted = tuple[NewMessage, int | None]  # with the process that it is leased to; None: to nobody
 
-_ADD_MESSAGES = insert(message).values(accepted=now())
+_MESSAGE: dict[str, ColumnElement[Any]] = {
+    **{
+        name: given(position, Text) for position, name in enumerate(("id", "account_id", "sender", "ret", "envid", "body_file"))
+    },
+    "eight_bit": given(6, Integer) > 0,
+    "smtputf8": given(7, Integer) > 0,
+    "body_size": given(8, Integer),
+    "header": given_octets(9),
+    "body": given_octets(11),
+    "accepted": now(),
+}
+_ADD_MESSAGES = Prepared(insert(message).from_select([*_MESSAGE], select(*_MESSAGE.values())))
 _ALIKE: dict[str, ColumnElement[Any]] = {  # in the rows of all new recipients
     "state": literal_column(f"'{State.QUEUED}'"),
     "hold": literal_column(f"'{Hold.NONE}'"),
@@ -51,7 +62,7 @@ _OWN = {
         )
     )
 }
-_ADD_RECIPIENTS = (
+_ADD_RECIPIENTS = Prepared(
     insert(recipient)
     .from_select([*_OWN, *_ALIKE], select(*_OWN.values(), *_ALIKE.values()))
     .returning(recipient.c.message_id, recipient.c.position, recipient.c.id)
@@ -88,26 +99,20 @@ def insert_messages(connection: Connection, submitted: Sequence[Submitted]) -> l
     """Write their rows; only those that are leased have recipients in the answer."""
     if not submitted:
         return []
-    connection.execute(_ADD_MESSAGES, [_message_row(new) for new, _ in submitted])
+    octets = Octets()
+    messages = as_rows([_message_row(new, octets) for new, _ in submitted])
+    _ADD_MESSAGES.run(connection, messages | octets.values())
     rows = (_own_columns(new, position, one, us) for new, us in submitted for position, one in enumerate(new.recipients))
-    ids = {(message_id, position): id_ for message_id, position, id_ in connection.execute(_ADD_RECIPIENTS, as_rows(rows))}
+    ids = {(row.message_id, row.position): row.id for row in _ADD_RECIPIENTS.run(connection, as_rows(rows))}
     return [_queued(new, us, ids) for new, us in submitted]
 
 
-def _message_row(new: NewMessage) -> dict[str, Any]:
-    return {
-        "id": new.id,
-        "account_id": new.account_id,
-        "sender": new.envelope.sender,
-        "eight_bit": new.envelope.eight_bit,
-        "smtputf8": new.envelope.smtputf8,
-        "ret": new.envelope.ret,
-        "envid": new.envelope.envid,
-        "body_size": new.body.size,
-        "body_file": new.body.name if isinstance(new.body, Spooled) else None,
-        "header": new.header,
-        "body": new.body.data if isinstance(new.body, Inline) else None,
-    }
+def _message_row(new: NewMessage, octets: Octets) -> tuple[str | int | None, ...]:
+    body, envelope = new.body, new.envelope
+    file, inline = (body.name, None) if isinstance(body, Spooled) else (None, body.data)
+    texts = new.id, new.account_id, envelope.sender, envelope.ret, envelope.envid, file
+    numbers = int(envelope.eight_bit), int(envelope.smtputf8), body.size
+    return *texts, *numbers, *octets.add(new.header), *octets.add(inline)
 
 
 def _own_columns(new: NewMessage, position: int, one: NewRecipient, us: int | None) -> tuple[str | int | None, ...]:

@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     Connection,
     Double,
@@ -37,6 +36,7 @@ from gateway.queue.model import Field, NewMessage
 from gateway.store import suspensions
 from gateway.store.clock import now, today
 from gateway.store.given import as_rows, given
+from gateway.store.prepared import Prepared
 from gateway.store.schema import suspension, usage_day
 
 USED = usage_day.c.to_recipients + usage_day.c.cc_recipients + usage_day.c.bcc_recipients
@@ -55,27 +55,32 @@ _NEW = insert(usage_day).from_select(
     list(_FIRST_OF_DAY), select(*_FIRST_OF_DAY.values()).where(or_(_LIMIT == 0, _RECIPIENTS <= _LIMIT), ~_SUSPENDED)
 )
 _NEW_RECIPIENTS = reduce(add, (_NEW.excluded[f"{field}_recipients"] for field in Field))
-_CHARGE = _NEW.on_conflict_do_update(
-    index_elements=[usage_day.c.account_id, usage_day.c.day],
-    set_={name: usage_day.c[name] + _NEW.excluded[name] for name in _SENT},
-    where=or_(_LIMIT == 0, USED + _NEW_RECIPIENTS <= _LIMIT),
-).returning(usage_day.c.account_id, usage_day.c.day, USED.label("used"), now().label("at"))
+_CHARGE = Prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=[usage_day.c.account_id, usage_day.c.day],
+        set_={name: usage_day.c[name] + _NEW.excluded[name] for name in _SENT},
+        where=or_(_LIMIT == 0, USED + _NEW_RECIPIENTS <= _LIMIT),
+    ).returning(usage_day.c.account_id, usage_day.c.day, USED.label("used"), now().label("at"))
+)
 
-_ACCOUNTS: BindParameter[Any] = bindparam("accounts", expanding=True)
-_STANDINGS = union_all(
-    select(literal("clock").label("what"), literal("").label("account_id"), now().label("value")),
-    select(literal("used"), usage_day.c.account_id, cast(USED, Double)).where(
-        usage_day.c.account_id.in_(_ACCOUNTS), usage_day.c.day == today()
-    ),
-    select(literal("suspended"), suspension.c.account_id, cast(0, Double)).where(
-        suspension.c.account_id.in_(_ACCOUNTS), suspensions.HOLDS
-    ),
+_ACCOUNTS = select(_ACCOUNT)
+_STANDINGS = Prepared(
+    union_all(
+        select(literal("clock").label("what"), literal("").label("account_id"), now().label("value")),
+        select(literal("used"), usage_day.c.account_id, cast(USED, Double)).where(
+            usage_day.c.account_id.in_(_ACCOUNTS), usage_day.c.day == today()
+        ),
+        select(literal("suspended"), suspension.c.account_id, cast(0, Double)).where(
+            suspension.c.account_id.in_(_ACCOUNTS), suspensions.HOLDS
+        ),
+    )
 )
 
 
 def standings(connection: Connection, accounts: Collection[str]) -> dict[str, Standing]:
     """How each of these accounts stands now."""
-    found = {(row.what, row.account_id): row.value for row in connection.execute(_STANDINGS, {"accounts": list(accounts)})}
+    rows = _STANDINGS.run(connection, as_rows((account,) for account in accounts))
+    found = {(row.what, row.account_id): row.value for row in rows}
     at = found["clock", ""]
     return {
         account: _standing(int(at // DAY), int(found.get(("used", account), 0)), at, suspended=("suspended", account) in found)
@@ -109,7 +114,7 @@ def _strictest(messages: Sequence[NewMessage]) -> int:
 
 def _charged(connection: Connection, limit: int, accounts: Sequence[Sequence[NewMessage]]) -> dict[str, Standing | Denied]:
     """Charge to each account all that it sends here, unless all of it together is over `limit`."""
-    rows = connection.execute(_CHARGE, {"limit": limit, **as_rows(map(_sums, accounts))})
+    rows = _CHARGE.run(connection, {"limit": limit, **as_rows(map(_sums, accounts))})
     charged = {row.account_id: row for row in rows}
     answers: dict[str, Standing | Denied] = {}
     for sent in accounts:

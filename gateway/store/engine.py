@@ -51,13 +51,9 @@ def store_engine(url: str, *, write: bool) -> Engine:
     On PostgreSQL a writer sees what others have committed before each statement, a reader a snapshot, as on SQLite.
     """
     parsed = parse_url(url, "store.url")
-    engine = (_store_on_postgresql if parsed.get_backend_name() != "sqlite" else _store_on_sqlite)(parsed, write=write)
-    engine.dialect.use_insertmanyvalues_wo_returning = True  # many rows are one statement, as they are with RETURNING
-    return engine
-
-
-def _store_on_sqlite(url: URL, *, write: bool) -> Engine:
-    engine = _sqlite(url, "rw", "store.url")
+    if parsed.get_backend_name() != "sqlite":
+        return _store_on_postgresql(parsed, write=write)
+    engine = _sqlite(parsed, "rw", "store.url")
     pragmas = ("journal_mode=WAL", *_STORE_PRAGMAS) if write else ("query_only=ON",)
     _on_connect(engine, pragmas)
     _on_begin(engine, "BEGIN IMMEDIATE" if write else "BEGIN")

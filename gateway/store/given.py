@@ -1,20 +1,21 @@
 """Many rows as one value of a statement, for all that a group of items writes into one table.
 
-A driver binds, steps and resets a statement once for each row of an executemany, and hands Python's lock over each time, which
-a busy thread beside it makes dear. Here the rows are one JSON text, and the database takes it apart by itself. It is
-text, numbers and NULL only; octets cannot be given this way.
+A driver binds, steps and resets a statement once for each row of an executemany, and hands Python's lock over each time,
+which a busy thread beside it makes dear. Here the rows are one JSON text, and the database takes it apart by itself. Octets,
+which JSON has no place for, are one value more: those of all rows, and each row says where its own are.
 """
 
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Text, bindparam, cast, literal_column
+from sqlalchemy import BindParameter, ColumnElement, Integer, LargeBinary, Text, bindparam, cast, func, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 _ROWS: BindParameter[Any] = bindparam("rows", type_=Text)
+_OCTETS: BindParameter[Any] = bindparam("octets", type_=LargeBinary)
 
 
 class _each(FunctionElement[Any]):  # noqa: N801  (reads as the SQL function that it is)
@@ -38,6 +39,32 @@ GIVEN = _each(_ROWS).table_valued("value", name="given")
 def given(position: int, type_: type[TypeEngine[Any]]) -> ColumnElement[Any]:
     """The column at `position`, from 0, of the rows that `as_rows` has made."""
     return cast(GIVEN.c.value.op("->>")(literal_column(str(position))), type_)
+
+
+def given_octets(position: int) -> ColumnElement[Any]:
+    """Those of which the columns at `position` and after it are what `Octets.add` has answered."""
+    return func.substr(_OCTETS, given(position, Integer), given(position + 1, Integer))
+
+
+class Octets:
+    """Those of all rows, one after the other."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes | None) -> tuple[int, int] | tuple[None, None]:
+        """Where they begin, from 1, and how many they are."""
+        if part is None:
+            return None, None
+        start = self._size + 1
+        self._parts.append(part)
+        self._size += len(part)
+        return start, len(part)
+
+    def values(self) -> dict[str, bytes]:
+        """What the statement needs besides `as_rows`."""
+        return {"octets": b"".join(self._parts)}
 
 
 def as_rows(rows: Iterable[Sequence[str | int | float | None]]) -> dict[str, str]:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Double,
     Integer,
     Text,
-    bindparam,
     case,
     exists,
     insert,
@@ -25,6 +24,7 @@ from gateway.queue.model import NewMessage, Record, Spooled, State
 from gateway.store.admission import insert_messages
 from gateway.store.clock import now
 from gateway.store.given import as_rows, given
+from gateway.store.prepared import Prepared
 from gateway.store.schema import attempt, message, recipient
 
 Recorded = tuple[Sequence[Record], Sequence[NewMessage]]  # outcomes, and the reports about them
@@ -48,8 +48,10 @@ _SETTLE = (
     )
     .returning(recipient.c.id, recipient.c.message_id)
 )
-_AGAIN = _SETTLE.values(next_attempt=now() + given(9, Double), state=case((HELD, State.HELD.value), else_=given(2, Text)))
-_DONE = _SETTLE.values(finished=now())
+_AGAIN = Prepared(
+    _SETTLE.values(next_attempt=now() + given(9, Double), state=case((HELD, State.HELD.value), else_=given(2, Text)))
+)
+_DONE = Prepared(_SETTLE.values(finished=now()))
 _ATTEMPT = {
     column.name: given(position, type(column.type))
     for position, column in enumerate(
@@ -64,10 +66,10 @@ _ATTEMPT = {
         )
     )
 }
-_ATTEMPTS = insert(attempt).from_select([*_ATTEMPT, "at"], select(*_ATTEMPT.values(), now()))
-_ALL_OF_THEM = message.c.id.in_(bindparam("messages", expanding=True))
-_HOLD_STILL = select(message.c.id).where(_ALL_OF_THEM).order_by(message.c.id).with_for_update(key_share=True)
-_END = (
+_ATTEMPTS = Prepared(insert(attempt).from_select([*_ATTEMPT, "at"], select(*_ATTEMPT.values(), now())))
+_ALL_OF_THEM = message.c.id.in_(select(given(0, Text)))
+_HOLD_STILL = Prepared(select(message.c.id).where(_ALL_OF_THEM).order_by(message.c.id).with_for_update(key_share=True))
+_END = Prepared(
     update(message)
     .where(
         _ALL_OF_THEM,
@@ -77,7 +79,7 @@ _END = (
     .values(body=None, finished=now())
     .returning(message.c.id, message.c.body_file, message.c.body_size)
 )
-_FORGET_FILES = update(message).where(_ALL_OF_THEM).values(body_file=None)
+_FORGET_FILES = Prepared(update(message).where(_ALL_OF_THEM).values(body_file=None))
 
 
 def record(connection: Connection, recorded: Sequence[Recorded]) -> list[list[Spooled]]:
@@ -113,7 +115,7 @@ def _settle(connection: Connection, records: Sequence[Record]) -> dict[int, str]
     settled: dict[int, str] = {}
     for statement, some in ((_AGAIN, again), (_DONE, done)):
         if some:
-            settled |= {row.id: row.message_id for row in connection.execute(statement, as_rows(map(_row, some)))}
+            settled |= {row.id: row.message_id for row in statement.run(connection, as_rows(map(_row, some)))}
     _note_attempts(connection, (first[id_] for id_ in settled))
     return settled
 
@@ -131,18 +133,19 @@ def _note_attempts(connection: Connection, records: Iterable[Record]) -> None:
         if one.burns_attempt
     ]
     if rows:
-        connection.execute(_ATTEMPTS, as_rows(rows))
+        _ATTEMPTS.run(connection, as_rows(rows))
 
 
 def _ended(connection: Connection, ids: Collection[str]) -> dict[str, Spooled]:
     """End those messages of `ids` that nobody waits for; which of them had files, still to be removed."""
     if not ids:
         return {}
+    messages = as_rows((id_,) for id_ in ids)
     if connection.dialect.name == "postgresql":
         # Two machines that finish a message's last two recipients at once: each would see the other's as unfinished
-        connection.execute(_HOLD_STILL, {"messages": list(ids)})
-    ended = connection.execute(_END, {"messages": list(ids)}).all()
+        _HOLD_STILL.run(connection, messages)
+    ended = _END.run(connection, messages).all()
     files = {row.id: Spooled(row.body_file, row.body_size) for row in ended if row.body_file is not None}
     if files:
-        connection.execute(_FORGET_FILES, {"messages": list(files)})
+        _FORGET_FILES.run(connection, as_rows((id_,) for id_ in files))
     return files

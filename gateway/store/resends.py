@@ -12,13 +12,14 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite's compiler reads its
 from gateway.queue.model import NewMessage, State
 from gateway.store.clock import now
 from gateway.store.given import as_rows, given
+from gateway.store.prepared import Prepared
 from gateway.store.schema import message, recipient, resend
 
 WITHIN = 600.0  # seconds
 SPOILT = (State.FAILED, State.HELD, State.DELETED)  # a recipient in one of these: sending again is meant
 
 _KEY = resend.c.key == bindparam("b_key")
-_CLAIM = (
+_CLAIM = Prepared(
     insert(resend)
     .from_select(
         ["key", "account_id", "message_id", "at"],
@@ -55,7 +56,7 @@ def claim_new(connection: Connection, messages: Sequence[NewMessage]) -> set[str
     """The queue ids of those whose key was nobody's, and is theirs from now on. Of several with one key, one."""
     # In the same order on every machine: see Database.write
     rows = sorted((new.resend_key, new.account_id, new.id) for new in messages)
-    return set(connection.execute(_CLAIM, as_rows(rows)).scalars()) if rows else set()
+    return set(_CLAIM.run(connection, as_rows(rows)).scalars()) if rows else set()
 
 
 def claim(connection: Connection, new: NewMessage) -> str | None:
