@@ -17,6 +17,7 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import TypeVar
 
+from gateway.accounts.seal import keyed_digest
 from gateway.metrics import Metrics
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class Memo:
     """
 
     def __init__(self, key: bytes, metrics: Metrics, *, right: int = 100_000, wrong: int = 100_000) -> None:
-        self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")
         self._metrics = metrics
         self._most_right = right
         self._most_wrong = wrong
@@ -83,11 +84,11 @@ class Memo:
     def _password(self, subject: str, secret: bytes) -> bytes:
         owner = subject.encode("utf-8", "surrogatepass")
         # The length says where the subject ends, and the letter keeps the two kinds of digest apart.
-        return hmac.digest(self._key, b"p%d:%b%b" % (len(owner), owner, secret), "sha256")
+        return keyed_digest(self._keyed, b"p%d:%b%b" % (len(owner), owner, secret))
 
     def _check(self, password: bytes, stored: str) -> bytes:
         """Digest of subject, password and stored hash: the first two are in the digest `password`, of fixed length."""
-        return hmac.digest(self._key, b"c" + password + stored.encode("utf-8", "surrogatepass"), "sha256")
+        return keyed_digest(self._keyed, b"c" + password + stored.encode("utf-8", "surrogatepass"))
 
 
 def _keep(entries: OrderedDict[bytes, T], key: bytes, value: T, most: int) -> None:

@@ -71,7 +71,7 @@ class SqlCredentials:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
-        self._found: SharedRead[str, Credential | None] = SharedRead(self._read)
+        self._found: SharedRead[str, Credential | None] = database.shared(_named)
         self._waiting: dict[int, _Use] = {}
 
     async def find(self, name: str) -> Credential | None:
@@ -107,9 +107,6 @@ class SqlCredentials:
     def _write(self, uses: list[tuple[int, _Use]]) -> Deferred[Any]:
         rows = [{"b_id": number, "b_at": use.at, "b_network": use.network} for number, use in uses]
         return self._database.write(lambda connection: connection.execute(_USED, rows).rowcount)
-
-    def _read(self, names: set[str]) -> Deferred[dict[str, Credential | None]]:
-        return self._database.read(lambda connection: _named(connection, names))
 
 
 def _named(connection: Connection, names: Collection[str]) -> dict[str, Credential | None]:

@@ -32,15 +32,20 @@ from twisted.python.threadpool import ThreadPool
 
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
-from gateway.store.engine import store_engine
+from gateway.store.engine import lookup_engine, store_engine
 from gateway.store.failures import Disconnected, Undone, translated
+from gateway.store.read_threads import ReadThreads
+from gateway.store.shared_read import Read, SharedRead, SharedReads
 
 T = TypeVar("T")
 W = TypeVar("W")
 Together = Callable[[Connection, Sequence[W]], Sequence[T]]  # an answer to each, in their order
+K = TypeVar("K")
+V = TypeVar("V")
 
 MAX_GROUP = 200  # items in one commit: bounds what the first of them waits for the last
 READERS = 4
+LOOKERS = 2
 TRIES = 4  # of a group that was certainly not committed
 
 
@@ -83,6 +88,15 @@ class Database:
         self.clock = clock
         self._write_engine = store_engine(url, write=True)
         self._read_engine = store_engine(url, write=False)
+        self._lookers = ReadThreads(
+            lookup_engine(url, LOOKERS),
+            reactor,
+            clock,
+            name="store-look",
+            threads=LOOKERS,
+            failed=metrics.store_errors_total.inc,
+        )
+        self._looks = SharedReads(self._lookers, reactor, most=LOOKERS)
         self._writer = ThreadPool(1, 1, "store-writer")
         self._readers = ThreadPool(READERS, READERS, "store-reader")  # all from the start: later there may be none to have
         self._waiting: deque[_Item] = deque()
@@ -94,6 +108,7 @@ class Database:
     def start(self) -> None:
         self._writer.start()
         self._readers.start()
+        self._lookers.start()
 
     def write(self, function: Callable[[Connection], T], *, order: str = "") -> Deferred[T]:
         """Run `function` in the writer thread and commit it; the result comes once it is on disk.
@@ -126,6 +141,10 @@ class Database:
             return fail(Unavailable("the store is closing"))
         return deferToThreadPool(self._reactor, self._readers, self._read, function)
 
+    def shared(self, read: Read[K, V]) -> SharedRead[K, V]:
+        """What many ask one by one, answered together. `read` is quick; each of its statements sees what is committed then."""
+        return self._looks.of(read)
+
     def stop(self) -> Deferred[None]:
         """Commit what waits, join the threads, close the file. Later calls fail with Unavailable."""
         if self._stopped or not self._writer.started:
@@ -142,6 +161,7 @@ class Database:
     def _join(self) -> None:
         self._writer.stop()
         self._readers.stop()
+        self._lookers.stop()
         self._read_engine.dispose()
         self._write_engine.dispose()
 

@@ -3,11 +3,11 @@
 A domain has one account. The functions on a connection are each part of one short transaction, safe beside a running server.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy.exc import IntegrityError
-from twisted.internet.defer import Deferred
 
 from gateway import address, maillog
 from gateway.errors import Conflict, NotFound
@@ -31,18 +31,19 @@ class SqlDomains:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owners: SharedRead[str, str | None] = SharedRead(self._read)
+        self._owners: SharedRead[str, str | None] = database.shared(_owners_of)
 
     async def belongs(self, domain: str, account_id: str) -> bool:
         """See the port."""
         return await self._owners.ask(domain) == account_id
 
-    def _read(self, names: set[str]) -> Deferred[dict[str, str | None]]:
-        return self._database.read(lambda connection: dict.fromkeys(names) | _owners(connection, names))
 
-
-def _owners(connection: Connection, names: set[str]) -> dict[str, str]:
+def _owners(connection: Connection, names: Collection[str]) -> dict[str, str]:
     return {row.name: row.account_id for row in connection.execute(_OWNERS, {"names": sorted(names)})}
+
+
+def _owners_of(connection: Connection, names: Collection[str]) -> dict[str, str | None]:
+    return dict.fromkeys(names) | _owners(connection, names)
 
 
 class Taken(Conflict):

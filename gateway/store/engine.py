@@ -60,6 +60,22 @@ def store_engine(url: str, *, write: bool) -> Engine:
     return engine
 
 
+def lookup_engine(url: str, connections: int) -> Engine:
+    """The store for reads of one statement each: none of them begins a transaction, which would double or triple what is sent.
+
+    No ping either: whoever finds that a connection has died tries once more (store/read_threads.py).
+    """
+    parsed = parse_url(url, "store.url")
+    common: dict[str, Any] = {"pool_use_lifo": True, "pool_size": connections, "max_overflow": 0, "pool_timeout": TIMEOUT}
+    if parsed.get_backend_name() == "sqlite":
+        engine = _sqlite(parsed, "rw", "store.url", **common)
+        _on_connect(engine, ("query_only=ON",))
+        return engine
+    arguments = _postgresql_arguments(parsed, statement_timeout=TIMEOUT * 1000, default_transaction_read_only="on")
+    common |= {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None, "pool_recycle": 1800}
+    return _create(parsed, "store.url", connect_args=arguments | _PRIMARY, **common)
+
+
 def new_store_engine(url: str) -> Engine:
     """The store for its migrations, made when it does not exist yet; they bring their own transactions."""
     parsed = parse_url(url, "store.url")

@@ -6,6 +6,9 @@ Theory of operation. `look` only reads, and those who wait share a read that sta
 no sheet ever holds more than its limit.
 """
 
+from collections.abc import Collection
+
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 
 from gateway import maillog
@@ -15,7 +18,6 @@ from gateway.metrics import Metrics
 from gateway.store import sheets
 from gateway.store.database import Database
 from gateway.store.schema import failure, known_network, lockout
-from gateway.store.shared_read import SharedRead
 
 KEEP = 30 * DAY  # seconds until failures, locks and networks are swept
 
@@ -28,7 +30,7 @@ class SqlLockoutBook:
         self.hash_wait = hash_wait
         self._database = database
         self._metrics = metrics
-        self._sheets = SharedRead(self._read)
+        self._sheets = database.shared(self._read)
 
     def look(self, attempt: Attempt) -> Deferred[Sheet]:
         return self._sheets.ask(attempt)
@@ -72,6 +74,5 @@ class SqlLockoutBook:
         steps = [sheets.delete_oldest(column, seconds, limit) for column, seconds in keep.items()]
         return self._database.write(lambda connection: sum(connection.execute(step).rowcount for step in steps))
 
-    def _read(self, attempts: set[Attempt]) -> Deferred[dict[Attempt, Sheet]]:
-        rules = self.rules
-        return self._database.read(lambda connection: sheets.look(connection, rules, attempts))
+    def _read(self, connection: Connection, attempts: Collection[Attempt]) -> dict[Attempt, Sheet]:
+        return sheets.look(connection, self.rules, attempts)

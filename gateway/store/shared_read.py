@@ -1,52 +1,135 @@
-"""Reads of the store that callers share: each is for all who wait when it starts.
+"""Reads that callers share: each is for all who wait when it starts, whatever they ask.
 
-So a call never gets what was read before it; at low load each goes out at once, and at high load one read serves many.
+Theory of operation. A call never gets what was read before it: it joins a round that starts later. There is one round at a
+time, in a thread; who comes meanwhile goes into the next. So at low load each call goes out at once, and at high load one trip
+to a thread serves many: it costs more than most queries do, since the thread and the reactor's take Python's lock from each
+other whenever a statement is sent. A round that takes SLOW seconds holds up nobody else: a further one starts beside it.
+
+In a round each kind is read by itself, so what goes wrong with one is not the others' trouble.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from gateway.errors import Unavailable
+from gateway.store.read_threads import ReadThreads
 
-K = TypeVar("K", bound=Hashable)
+K = TypeVar("K")
 V = TypeVar("V")
 
-READS = 2  # at once, of each kind: the store's reader threads serve the queue too
-MAX_KEYS = 100  # in one read
+MAX_KEYS = 100  # of a kind, in one round
+SLOW = 0.05  # seconds
+
+Read = Callable[[Connection, Sequence[K]], dict[K, V]]  # a value for each of the keys
+
+
+class SharedReads:
+    """Rounds, at most `most` at once; `reactor` provides IReactorTime. For the reactor's thread."""
+
+    def __init__(self, threads: ReadThreads, reactor: Any, *, most: int) -> None:
+        self._threads = threads
+        self._reactor = reactor
+        self._most = most
+        self._kinds: list[SharedRead[Any, Any]] = []
+        self._running = 0
+        self._ended = 0
+        self._watching = False
+
+    def of(self, read: Read[K, V]) -> "SharedRead[K, V]":
+        """A kind of thing to ask; `read` answers for many keys at once."""
+        kind = SharedRead(read, self._asked)
+        self._kinds.append(kind)
+        return kind
+
+    def _asked(self) -> None:
+        if not self._running:
+            self._begin()
+        self._watch()
+
+    def _begin(self) -> None:
+        batches = [kind.batch() for kind in self._kinds if kind.waiting]
+        if batches:
+            self._running += 1
+            self._threads.in_thread(lambda: [self._read(batch) for batch in batches]).addBoth(self._end, batches)
+
+    def _end(self, answers: "list[dict[Any, Any] | Exception] | Failure", batches: "list[_Batch[Any, Any]]") -> None:
+        """Those answered may ask again, and are in the next round then."""
+        if isinstance(answers, Failure):  # there are no threads any more
+            answers = [Unavailable(answers.getErrorMessage())] * len(batches)
+        for number, batch in enumerate(batches):
+            batch.give(answers[number])
+        self._running -= 1
+        self._ended += 1
+        self._asked()
+
+    def _read(self, batch: "_Batch[K, V]") -> dict[K, V] | Exception:
+        """In a thread."""
+        try:
+            return self._threads.on_connection(batch.read)
+        except Exception as error:  # those who asked raise it
+            return error
+
+    def _watch(self) -> None:
+        """While somebody waits for a round to end, see whether it is a slow one."""
+        if not self._watching and any(kind.waiting for kind in self._kinds):
+            self._watching = True
+            self._reactor.callLater(SLOW, self._look, self._ended)
+
+    def _look(self, ended: int) -> None:
+        self._watching = False
+        if ended == self._ended and self._running < self._most:
+            self._begin()
+        self._watch()
 
 
 class SharedRead(Generic[K, V]):
-    """`read` answers for a set of keys at once, with a value for each of them. For the reactor's thread."""
+    """One kind of thing to ask."""
 
-    def __init__(self, read: Callable[[set[K]], Deferred[dict[K, V]]]) -> None:
+    def __init__(self, read: Read[K, V], asked: Callable[[], None]) -> None:
         self._read = read
-        self._waiting: list[tuple[K, Deferred[V]]] = []
-        self._reading = 0
+        self._asked = asked
+        self.waiting: dict[Deferred[V], K] = {}  # in the order of arrival
 
     def ask(self, key: K) -> Deferred[V]:
-        """What a read that starts after this call says of `key`. Fails with what `read` fails with."""
-        result: Deferred[V] = Deferred()
-        self._waiting.append((key, result))
-        self._begin()
+        """What a read that starts after this call says of `key`. Fails with what the read raises.
+
+        Who cancels it waits no more: a database that hangs gathers nobody.
+        """
+        result: Deferred[V] = Deferred(self._drop)
+        self.waiting[result] = key
+        self._asked()
         return result
 
-    def _begin(self) -> None:
-        """Start reads for those who wait, while there may be more."""
-        while self._waiting and self._reading < READS:
-            batch, self._waiting = self._waiting[:MAX_KEYS], self._waiting[MAX_KEYS:]
-            self._reading += 1
-            self._read({key for key, _ in batch}).addBoth(self._answer, batch)
+    def batch(self) -> "_Batch[K, V]":
+        """Those who have waited longest, taken out."""
+        batch = dict(islice(self.waiting.items(), MAX_KEYS))
+        for result in batch:
+            del self.waiting[result]
+        return _Batch(self._read, batch)
 
-    def _answer(self, found: dict[K, V] | Failure, batch: Sequence[tuple[K, Deferred[V]]]) -> None:
-        self._reading -= 1
-        self._begin()
-        for key, result in batch:
-            if isinstance(found, Failure):
-                error = found.value
+    def _drop(self, result: Deferred[V]) -> None:
+        self.waiting.pop(result, None)
+
+
+class _Batch(Generic[K, V]):
+    """Those of one kind in one round."""
+
+    def __init__(self, read: Read[K, V], askers: dict[Deferred[V], K]) -> None:
+        self._read = read
+        self._askers = askers
+
+    def read(self, connection: Connection) -> dict[K, V]:
+        return self._read(connection, list(dict.fromkeys(self._askers.values())))
+
+    def give(self, found: dict[K, V] | Exception) -> None:
+        for result, key in self._askers.items():
+            if isinstance(found, Exception):
                 # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
-                result.errback(type(error)(*error.args) if isinstance(error, Unavailable) else found)
+                result.errback(type(found)(*found.args) if isinstance(found, Unavailable) else found)
             else:
                 result.callback(found[key])

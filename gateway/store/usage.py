@@ -20,7 +20,6 @@ from gateway.store import charges, resends
 from gateway.store.clock import today
 from gateway.store.database import Database
 from gateway.store.schema import resend, suspension, usage_day
-from gateway.store.shared_read import SharedRead
 from gateway.store.sheets import delete_oldest
 
 KEEP_DAYS = 800  # two years, and time to bill them
@@ -84,7 +83,7 @@ class SqlLedger:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
-        self._standings = SharedRead(self._read)
+        self._standings = database.shared(charges.standings)
         self._refusals: dict[tuple[str, int], int] = {}
 
     def standing(self, account_id: str) -> Deferred[Standing]:
@@ -128,9 +127,6 @@ class SqlLedger:
             return usage + sum(connection.execute(one).rowcount for one in old)
 
         return self._database.write(step)
-
-    def _read(self, accounts: set[str]) -> Deferred[dict[str, Standing]]:
-        return self._database.read(lambda connection: charges.standings(connection, accounts))
 
     def _count(self, key: tuple[str, int], more: int) -> None:
         if key in self._refusals or len(self._refusals) < MAX_WAITING:

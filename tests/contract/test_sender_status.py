@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from gateway.errors import Unavailable
-from gateway.store.directory import MAX_LOGINS, SqlDirectory
+from gateway.store.directory import MAX_IDS, SqlDirectory
 from tests.contract.login_tables import HASH, fill, make_users, reading
 from tests.pump import Pump
 from tests.servers.databases import Database, SqliteDatabase
@@ -152,7 +152,7 @@ def test_many_in_few_queries(database: Database, pump: Pump) -> None:
         before = directory._metrics.registry.get_sample_value("smtp_gateway_accounts_query_seconds_count") or 0
         assert disabled(pump, directory, *(str(n) for n in range(1, 253))) == {str(n) for n in range(241, 253)}
         after = directory._metrics.registry.get_sample_value("smtp_gateway_accounts_query_seconds_count") or 0
-        assert after - before == -(-252 // MAX_LOGINS)
+        assert after - before == -(-252 // MAX_IDS)
 
 
 def test_away_is_unavailable_and_names_nobody(database: Database, pump: Pump) -> None:

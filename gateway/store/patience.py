@@ -1,0 +1,37 @@
+"""How long callers wait for a database that may hang: one timer for all of them."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+
+class Patience:
+    """Waits of `seconds` each, the longest first; `reactor` provides IReactorTime."""
+
+    def __init__(self, reactor: Any, seconds: float) -> None:
+        self._reactor = reactor
+        self._seconds = seconds
+        self._ends: dict[Deferred[Any], float] = {}  # in their order
+        self._watching = False
+
+    def begin(self, result: Deferred[Any]) -> None:
+        """Cancel `result` when it has not come in time, unless `end` comes first."""
+        self._ends[result] = self._reactor.seconds() + self._seconds
+        self._watch()
+
+    def end(self, result: Deferred[Any]) -> bool:
+        """Whether it came in time. Once for each `begin`."""
+        return self._ends.pop(result, None) is not None
+
+    def _watch(self) -> None:
+        if self._ends and not self._watching:
+            self._watching = True
+            self._reactor.callLater(next(iter(self._ends.values())) - self._reactor.seconds(), self._look)
+
+    def _look(self) -> None:
+        now = self._reactor.seconds()
+        for result in [result for result, end in self._ends.items() if end <= now]:
+            del self._ends[result]
+            result.cancel()
+        self._watching = False
+        self._watch()
