@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -98,7 +98,7 @@ class Edge:
             self._all_gone.callback(None)
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IPushProducer)
 class SubmissionProtocol(Protocol):
     """One connection; `IPushProducer` because the transport tells us when the peer does not read.
 
@@ -155,7 +155,7 @@ class SubmissionProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self._handshake = False
-        self._peer.tls = self._tcp().getHandle().get_protocol_version_name()
+        self._peer.tls = self._tcp().version
         self._edge.metrics.tls_handshakes_total.labels(self._peer.tls, "ok").inc()
         if not self._ending:
             self._deadline.clear()
@@ -315,7 +315,7 @@ class SubmissionProtocol(Protocol):
     def _start_tls(self) -> None:
         self._handshake = True
         self._session.tls_started()
-        self._tcp().startTLS(self._edge.tls)
+        self._edge.tls.start(self._tcp(), self)
         self._wait_for_peer()
 
     def _turn_away(self) -> None:
