@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from gateway import maillog, reply
 from gateway.config import Listen, Lockout
+from gateway.edge.command_counts import CommandCounts
 from gateway.edge.deadline import Deadline
 from gateway.edge.limits import Admission, Door, network_of
 from gateway.edge.tls import ServerTls
@@ -68,7 +69,11 @@ class Edge:
     clock: Any  # IReactorTime
     sessions: set[Connection] = field(default_factory=set)
     draining: bool = False
+    counts: CommandCounts = field(init=False)
     _all_gone: Deferred[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.counts = CommandCounts(self.metrics)
 
     def drain(self) -> Deferred[None]:
         """End the sessions that are idle, and each other one when its transaction is over; fires when all are gone."""
@@ -108,7 +113,7 @@ class SubmissionProtocol(Protocol):
     def __init__(self, edge: Edge, listen: Listen, client: str = "") -> None:
         self._edge = edge
         self._listen = listen
-        self._session = ServerSession(_settings(edge.rules, listen), self._count_reply)
+        self._session = ServerSession(_settings(edge.rules, listen), edge.counts.reply)
         self._deadline = Deadline(edge.clock, self._expired)
         self._peer = Peer(client, "", "")
         self._submission = Submission(edge.rules, self._peer)
@@ -251,8 +256,7 @@ class SubmissionProtocol(Protocol):
             return reply.SERVICE_ERROR
         finally:
             if not isinstance(event, events.BodyPart):
-                seconds = self._edge.clock.seconds() - began
-                self._edge.metrics.command_seconds.labels(self._session.verb).observe(seconds)
+                self._edge.counts.decided(self._session.verb, self._edge.clock.seconds() - began)
 
     async def _more(self) -> None:
         """Wait until the peer says or takes something."""
@@ -337,9 +341,6 @@ class SubmissionProtocol(Protocol):
 
     def _tcp(self) -> Any:
         return cast(ITCPTransport, self.transport)
-
-    def _count_reply(self, verb: str, said: Reply) -> None:
-        self._edge.metrics.commands_total.labels(verb, f"{said.code // 100}xx").inc()
 
 
 def _settings(rules: Rules, listen: Listen) -> SessionSettings:
