@@ -204,7 +204,6 @@ class Wire(StringTransport):
     def setTcpKeepAlive(self, enabled: bool) -> None: ...
 
 
-
 class Client:
     """One connection, from the client's side."""
 

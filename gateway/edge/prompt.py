@@ -1,8 +1,8 @@
 """A connection that sends at once what its socket takes, and asks the reactor to go on only with what is left.
 
 Twisted's own puts everything into a buffer, has the reactor wait until the socket can be written to, writes, and ends the
-waiting: two more system calls for each reply of ours, which nearly always fits. Each of those gives up Python's lock as well, for
-which other threads stand in line.
+waiting: two more system calls for each reply of ours, which nearly always fits. Each of those gives up Python's lock as well,
+for which other threads stand in line.
 """
 
 from twisted.internet.tcp import Port, Server

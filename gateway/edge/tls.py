@@ -20,8 +20,8 @@ from gateway.edge.tls_layer import TlsLayer
 from gateway.errors import ConfigError
 
 TICKET_KEYS_FOR = 86400.0  # seconds
-# Of TLS 1.2; those of 1.3 are all good. SECLEVEL 2 refuses keys below 112 bits (RSA with 1024), whatever the system's OpenSSL does.
-CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:ECDH+AES:DH+AES:RSA+AESGCM:RSA+AES:!aNULL:!MD5:!DSS:@SECLEVEL=2"
+# Of TLS 1.2; those of 1.3 are all good. SECLEVEL 2: no keys below 112 bits (RSA with 1024), whatever the system's default is.
+CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:RSA+AESGCM:RSA+AES:!aNULL:!MD5:!DSS:@SECLEVEL=2"
 
 _Stamps = tuple[tuple[Path, int, int], ...]
 
@@ -55,11 +55,7 @@ class ServerTls:
         files = _files(config, self._now())
         minimum = ssl.TLSVersion.TLSv1_3 if config.tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
         contexts = _contexts(files, minimum)
-        names = {
-            name.lower(): context
-            for sni, context in zip(config.tls.sni, contexts[1:], strict=True)
-            for name in sni.names
-        }
+        names = {name.lower(): context for sni, context in zip(config.tls.sni, contexts[1:], strict=True) for name in sni.names}
         for context in contexts:
             context.sni_callback = self._choose
         self._default, self._names, self._stamps = contexts[0], names, stamps

@@ -37,7 +37,7 @@ class TlsLayer(Protocol):
 
     @property
     def version(self) -> str:
-        """"TLSv1.3", once the handshake is done."""
+        """ "TLSv1.3", once the handshake is done."""
         version: str = self._tls.version()
         return version
 
@@ -152,7 +152,8 @@ class TlsLayer(Protocol):
             return
         self._closing = self._over = True
         self._flush()
-        self._tcp().unregisterProducer()  # it would keep the connection open
+        if self._tcp().producer is not None:  # it would keep the connection open
+            self._tcp().unregisterProducer()
         self._tcp().loseConnection()
 
     def _tcp(self) -> Any:
