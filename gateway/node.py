@@ -11,6 +11,7 @@ from twisted.internet.tcp import Port
 from gateway.config import Config, Listen
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
+from gateway.edge.prompt import prompt
 from gateway.edge.server import Edge
 from gateway.edge.tls import ServerTls
 from gateway.hops import next_hops
@@ -104,7 +105,7 @@ class Node:
             return
         self._runner.start()
         for port in ports:
-            port.startReading()
+            prompt(port).startReading()
         self._begun = True
         self._upkeep.every(CERTIFICATES_EVERY, "looking at the certificates", self._look_at_certificates)
         self._upkeep.every(LEARN_EVERY, LEARNING, self._stores.sign_in.learn_hashes)

@@ -29,6 +29,8 @@ class Reply:
     def encode(self) -> bytes:
         """The reply on the wire, the last line with a space after its code (RFC 5321 section 4.2)."""
         prefix = f"{self.enhanced} " if self.enhanced else ""
+        if len(self.lines) == 1:  # nearly always
+            return f"{self.code} {prefix}{self.lines[0]}\r\n".encode()
         last = len(self.lines) - 1
         return "".join(f"{self.code}{' ' if i == last else '-'}{prefix}{line}\r\n" for i, line in enumerate(self.lines)).encode(
             "utf-8"

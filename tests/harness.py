@@ -6,7 +6,6 @@ what a client sends is answered when `send` returns.
 
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry
@@ -133,7 +132,7 @@ class Gateway:
             lambda: EPOCH,
             self._new_id,
         )
-        tls: Any = None  # `Wire.startTLS` makes none
+        tls: Any = NoTls()
         self.edge = Edge(self.rules, Door(1000, 1000), tls, Lockout(), self.metrics, self.clock)
 
     def limit(self, **limits: Any) -> None:
@@ -186,21 +185,23 @@ class Gateway:
         return f"QUEUEID{self._ids:09}"
 
 
+class NoTls:
+    """Takes any octets for a TLS handshake."""
+
+    def start(self, wire: "Wire", protocol: object) -> None:
+        wire.secured = True
+
+
 class Wire(StringTransport):
-    """A TCP connection to nowhere, which takes any octets for a TLS handshake."""
+    """A TCP connection to nowhere."""
 
     secured = False
+    version = "TLSv1.3"  # of its TLS
     protocol: Any  # who reads from it
 
     def setTcpNoDelay(self, enabled: bool) -> None: ...
 
     def setTcpKeepAlive(self, enabled: bool) -> None: ...
-
-    def startTLS(self, tls: object) -> None:
-        self.secured = True
-
-    def getHandle(self) -> object:
-        return SimpleNamespace(get_protocol_version_name=lambda: "TLSv1.3")
 
 
 class Client:

@@ -71,7 +71,7 @@ LIBRARIES: dict[str, set[str]] = {
     "twisted": {"edge", "relay", "web", "queue", "store", "logs", "upkeep"} | WIRING,
     "twisted.internet.defer": {"accounts"},  # to wait, nothing else
     "cryptography": {"edge", "cli"},
-    "OpenSSL": {"edge", "relay"},
+    "OpenSSL": {"relay"},
     "zope.interface": {"edge", "relay", "logs"},
     "twisted.internet.reactor": {"service", "worker"},  # the one global one
     # Clock, chance, threads and sockets are handed in: whoever imports these makes them, or says below why not.

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway import maillog, reply
 from gateway.config import Listen, Lockout
+from gateway.edge.command_counts import CommandCounts
 from gateway.edge.deadline import Deadline
 from gateway.edge.limits import Admission, Door, network_of
 from gateway.edge.tls import ServerTls
@@ -68,7 +69,11 @@ class Edge:
     clock: Any  # IReactorTime
     sessions: set[Connection] = field(default_factory=set)
     draining: bool = False
+    counts: CommandCounts = field(init=False)
     _all_gone: Deferred[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.counts = CommandCounts(self.metrics)
 
     def drain(self) -> Deferred[None]:
         """End the sessions that are idle, and each other one when its transaction is over; fires when all are gone."""
@@ -98,7 +103,7 @@ class Edge:
             self._all_gone.callback(None)
 
 
-@implementer(IHandshakeListener, IPushProducer)
+@implementer(IPushProducer)
 class SubmissionProtocol(Protocol):
     """One connection; `IPushProducer` because the transport tells us when the peer does not read.
 
@@ -108,7 +113,7 @@ class SubmissionProtocol(Protocol):
     def __init__(self, edge: Edge, listen: Listen, client: str = "") -> None:
         self._edge = edge
         self._listen = listen
-        self._session = ServerSession(_settings(edge.rules, listen), self._count_reply)
+        self._session = ServerSession(_settings(edge.rules, listen), edge.counts.reply)
         self._deadline = Deadline(edge.clock, self._expired)
         self._peer = Peer(client, "", "")
         self._submission = Submission(edge.rules, self._peer)
@@ -155,7 +160,7 @@ class SubmissionProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self._handshake = False
-        self._peer.tls = self._tcp().getHandle().get_protocol_version_name()
+        self._peer.tls = self._tcp().version
         self._edge.metrics.tls_handshakes_total.labels(self._peer.tls, "ok").inc()
         if not self._ending:
             self._deadline.clear()
@@ -251,8 +256,7 @@ class SubmissionProtocol(Protocol):
             return reply.SERVICE_ERROR
         finally:
             if not isinstance(event, events.BodyPart):
-                seconds = self._edge.clock.seconds() - began
-                self._edge.metrics.command_seconds.labels(self._session.verb).observe(seconds)
+                self._edge.counts.decided(self._session.verb, self._edge.clock.seconds() - began)
 
     async def _more(self) -> None:
         """Wait until the peer says or takes something."""
@@ -315,7 +319,7 @@ class SubmissionProtocol(Protocol):
     def _start_tls(self) -> None:
         self._handshake = True
         self._session.tls_started()
-        self._tcp().startTLS(self._edge.tls)
+        self._edge.tls.start(self._tcp(), self)
         self._wait_for_peer()
 
     def _turn_away(self) -> None:
@@ -337,9 +341,6 @@ class SubmissionProtocol(Protocol):
 
     def _tcp(self) -> Any:
         return cast(ITCPTransport, self.transport)
-
-    def _count_reply(self, verb: str, said: Reply) -> None:
-        self._edge.metrics.commands_total.labels(verb, f"{said.code // 100}xx").inc()
 
 
 def _settings(rules: Rules, listen: Listen) -> SessionSettings:

@@ -1,35 +1,50 @@
 """The TLS that sessions are given: by the name a client asks for, and replaced whole when files change.
 
 Sessions that are open keep the certificate they began with. A fault in a new file keeps everything as it was.
+
+A client that comes again may resume its TLS session by a ticket (RFC 8446 section 4.6.1, RFC 5077): no certificate is sent and
+nothing signed then. The keys of the tickets are each process's own, are never written down, and last a day: whoever learns them
+could read the TLS 1.2 sessions that were resumed by them. Early data (0-RTT) is not taken.
 """
 
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.internet.ssl import CertificateOptions, TLSVersion
-from twisted.protocols.tls import TLSMemoryBIOProtocol
-from zope.interface import implementer
 
 from gateway import maillog
 from gateway.config import Config
 from gateway.edge.certificates import KeyPair, check_dates, read_pair, self_signed
+from gateway.edge.tls_layer import TlsLayer
 from gateway.errors import ConfigError
+
+TICKET_KEYS_FOR = 86400.0  # seconds
+# Of TLS 1.2; those of 1.3 are all good. SECLEVEL 2: no keys below 112 bits (RSA with 1024), whatever the system's default is.
+CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:RSA+AESGCM:RSA+AES:!aNULL:!MD5:!DSS:@SECLEVEL=2"
 
 _Stamps = tuple[tuple[Path, int, int], ...]
 
 
-@implementer(IOpenSSLServerConnectionCreator)
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """A pair that was read and found good. `where` is its table's key path."""
+
+    where: str
+    certificate: Path
+    key: Path
+    pair: KeyPair
+
+
 class ServerTls:
     """Made from the configuration; the constructor raises ConfigError. `now` gives seconds since the epoch."""
 
     def __init__(self, config: Config, now: Callable[[], float]) -> None:
         self._now = now
-        self._default: SSL.Context
-        self._names: dict[bytes, SSL.Context] = {}
+        self._default: ssl.SSLContext
+        self._names: dict[str, ssl.SSLContext] = {}
         self._stamps: _Stamps = ()
+        self._stale = 0.0
         self.expires = 0.0
         self.is_self_signed = False
         self.load(config)
@@ -37,90 +52,87 @@ class ServerTls:
     def load(self, config: Config) -> None:
         """Read every file and only then use them. Raises ConfigError with everything as it was."""
         stamps = _stamps(config)
-        pairs = _pairs(config, self._now())
-        minimum = TLSVersion.TLSv1_3 if config.tls.min_version == "1.3" else TLSVersion.TLSv1_2
-        contexts = _contexts(pairs, minimum)
-        names = {
-            name.encode("ascii").lower(): context
-            for sni, context in zip(config.tls.sni, contexts[1:], strict=True)
-            for name in sni.names
-        }
+        files = _files(config, self._now())
+        minimum = ssl.TLSVersion.TLSv1_3 if config.tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+        contexts = _contexts(files, minimum)
+        names = {name.lower(): context for sni, context in zip(config.tls.sni, contexts[1:], strict=True) for name in sni.names}
         for context in contexts:
-            context.set_tlsext_servername_callback(self._choose)
+            context.sni_callback = self._choose
         self._default, self._names, self._stamps = contexts[0], names, stamps
-        self.expires = min(pair.expires for _, pair in pairs)
+        self._stale = self._now() + TICKET_KEYS_FOR
+        self.expires = min(each.pair.expires for each in files)
         self.is_self_signed = config.tls.certificate is None
 
     def load_if_changed(self, config: Config) -> None:
-        """Pick up renewed files; a fault is logged and leaves everything as it is."""
+        """Pick up renewed files, and new keys of tickets once a day; a fault is logged and leaves everything as it is."""
         stamps = _stamps(config)
-        if stamps == self._stamps:
+        renewed = stamps != self._stamps
+        if not renewed and self._now() < self._stale:
             return
         try:
             self.load(config)
         except ConfigError as error:
             self._stamps = stamps  # say it once, not at every look
+            self._stale = self._now() + TICKET_KEYS_FOR
             maillog.certificate_refused(error.problems)
         else:
-            maillog.certificate_loaded(self.expires - self._now())
+            if renewed:
+                maillog.certificate_loaded(self.expires - self._now())
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._default, None)
+    def start(self, transport: Any, protocol: Any) -> None:
+        """Begin TLS between `protocol` and the transport it has."""
+        TlsLayer(self._default, protocol).start(transport)
 
-    def _choose(self, connection: SSL.Connection) -> None:
+    def _choose(self, connection: Any, name: str | None, context: ssl.SSLContext) -> None:
         """RFC 6066 section 3: the certificate for the name the client asks for, else the default one."""
-        context = self._names.get((connection.get_servername() or b"").lower())
-        if context is not None:
-            connection.set_context(context)
+        chosen = self._names.get((name or "").lower())
+        if chosen is not None:
+            connection.context = chosen
 
 
-def _pairs(config: Config, now: float) -> list[tuple[str, KeyPair]]:
-    """The default pair, then one for each `[[tls.sni]]`, with their key paths. Raises ConfigError with all faults."""
+def _files(config: Config, now: float) -> list[_Files]:
+    """The default pair, then one for each `[[tls.sni]]`. Raises ConfigError with all faults."""
     tls = config.tls
     files = [("tls", tls.certificate, tls.key)]
     if tls.certificate is None:
         files = [("tls", *self_signed(config.server.state_dir, config.server.hostname, now))]
     files += [(f"tls.sni.{number}", sni.certificate, sni.key) for number, sni in enumerate(tls.sni, 1)]
-    pairs, problems = [], []
+    good, problems = [], []
     for where, certificate, key in files:
         assert certificate is not None
         assert key is not None
         try:
             pair = read_pair(certificate, key, where)
             check_dates(pair, now, where)
-            pairs.append((where, pair))
+            good.append(_Files(where, certificate, key, pair))
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return pairs
+    return good
 
 
-def _contexts(pairs: list[tuple[str, KeyPair]], minimum: object) -> list[SSL.Context]:
+def _contexts(files: list[_Files], minimum: ssl.TLSVersion) -> list[ssl.SSLContext]:
     contexts, problems = [], []
-    for where, pair in pairs:
+    for each in files:
         try:
-            contexts.append(_context(pair, minimum))
-        except SSL.Error as error:  # a key too short for today, for one
-            problems.append(f"{where}: TLS cannot use this certificate and key: {_reason(error)}")
+            contexts.append(_context(each, minimum))
+        except OSError as error:  # a key too short for today, for one; ssl.SSLError is an OSError
+            reason = (getattr(error, "reason", None) or "no reason given").replace("_", " ").lower()
+            problems.append(f"{each.where}: TLS cannot use this certificate and key: {reason}")
     if problems:
         raise ConfigError(problems)
     return contexts
 
 
-def _reason(error: Exception) -> str:
-    """OpenSSL's own words: its exceptions carry a list of (library, function, reason)."""
-    said = error.args[0] if error.args else []
-    return "; ".join(str(entry[-1]) for entry in said) or "no reason given"
-
-
-def _context(pair: KeyPair, minimum: object) -> SSL.Context:
-    """Twisted's choice of ciphers and options (no renegotiation, no compression)."""
-    key: Any = pair.key  # pyOpenSSL takes cryptography's objects; Twisted's annotations still ask for its old ones
-    chain: list[Any] = list(pair.chain)
-    leaf, *rest = chain
-    options = CertificateOptions(privateKey=key, certificate=leaf, extraCertChain=rest, raiseMinimumTo=minimum)
-    context: SSL.Context = options.getContext()
+def _context(files: _Files, minimum: ssl.TLSVersion) -> ssl.SSLContext:
+    """No renegotiation, no compression, our order of ciphers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = minimum
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_ciphers(CIPHERS)
+    context.num_tickets = 1  # the usual two make a handshake dearer; a client that has used its one gets another
+    context.load_cert_chain(files.certificate, files.key)
     return context
 
 

@@ -41,7 +41,7 @@ class LineReader:
             return None
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
-        if not line.endswith(CRLF) or b"\r" in line[:-2] or b"\0" in line:
+        if not line.endswith(CRLF) or line.find(b"\r") < end - 1 or b"\0" in line:
             raise BareLineEnd
         if self._dropped or len(line) > self._limit:
             head, self._dropped = (self._dropped or line)[:8], b""

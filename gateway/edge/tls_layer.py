@@ -1,0 +1,160 @@
+"""TLS on a connection: takes a protocol's place on its transport, and is the transport of that protocol from then on.
+
+Theory of operation. Octets from the network go into one memory buffer and OpenSSL reads them there; what it has to say lies in
+another one, from where it goes to the network in one write. Nothing here waits: what a handshake or a record still lacks comes
+with the next octets. Twisted's own layer does the same through pyOpenSSL, at about four times the processor time for a command
+and its reply (benchmarks/NOTES.md): each of its calls gives up Python's lock, and each group of octets ends in an exception.
+
+Closing (RFC 8446 section 6.1): our close_notify goes behind what was written before; what the peer still says is dropped, until
+its own close_notify comes or the connection ends. Whoever closes has to see to it that this does not take for ever.
+"""
+
+import ssl
+from typing import Any
+
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+_RECORD = 16 * 1024  # octets of text in a record at most, RFC 8446 section 5.1
+
+
+class TlsLayer(Protocol):
+    """The server's side. `inner` is told `handshakeCompleted()`, and gets and gives plain text; it may write before that."""
+
+    def __init__(self, context: ssl.SSLContext, inner: Any) -> None:
+        self._inner = inner
+        self._received: Any = ssl.MemoryBIO()
+        self._to_send: Any = ssl.MemoryBIO()
+        self._tls: Any = context.wrap_bio(self._received, self._to_send, server_side=True)
+        self._early = b""  # written before the handshake was done
+        self._shaken = self._closing = self._over = False
+
+    def start(self, transport: Any) -> None:
+        """Go between `transport` and its protocol."""
+        self.transport = transport
+        transport.protocol = self
+        self._inner.transport = self
+
+    @property
+    def version(self) -> str:
+        """ "TLSv1.3", once the handshake is done."""
+        version: str = self._tls.version()
+        return version
+
+    # What the transport calls
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._received.write(data)
+        try:
+            if self._shaken or self._shake_hands():
+                self._read()
+        except ssl.SSLError:  # not TLS, nothing in common, a broken record: OpenSSL has written the alert
+            self._end()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._over = self._closing = True
+        self._tls = self._received = self._to_send = None  # OpenSSL's memory is not for the collector of cycles
+        self._inner.connectionLost(reason)
+
+    # What the inner protocol calls
+
+    def write(self, data: bytes) -> None:
+        if self._closing:
+            return
+        if self._shaken:
+            self._encrypt(data)
+            self._flush()
+        else:
+            self._early += data
+
+    def loseConnection(self) -> None:
+        if not self._closing:
+            self._closing = True
+            if self._shaken:
+                self._say_goodbye()
+
+    def abortConnection(self) -> None:
+        self._over = self._closing = True
+        self._tcp().abortConnection()
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        self._tcp().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self._tcp().unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        self._tcp().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._tcp().resumeProducing()
+
+    # Within
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        self._shaken = True
+        early, self._early = self._early, b""
+        self._encrypt(early)
+        self._flush()
+        self._inner.handshakeCompleted()
+        if self._closing and not self._over:
+            self._say_goodbye()
+        return True
+
+    def _read(self) -> None:
+        """Hand on what the records hold that are there."""
+        texts, ended = [], False
+        try:
+            while self._received.pending and not ended:
+                texts.append(self._tls.read(_RECORD))
+                ended = not texts[-1]  # the peer's close_notify
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            ended = True
+        self._flush()  # an answer to a change of keys
+        text = b"".join(texts)
+        if text and not self._closing:
+            self._inner.dataReceived(text)
+        if ended and not self._over:
+            self._end()
+
+    def _encrypt(self, data: bytes) -> None:
+        while data:
+            data = data[self._tls.write(data) :]  # one record at a time
+
+    def _flush(self) -> None:
+        if self._to_send.pending:
+            self._tcp().write(self._to_send.read())
+
+    def _say_goodbye(self) -> None:
+        try:
+            self._tls.unwrap()
+        except ssl.SSLWantReadError:
+            self._flush()  # the peer's answer is still to come
+        except ssl.SSLError:
+            self._end()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing more can be read; what we have to say goes out first."""
+        if not self._closing and self._shaken:
+            self._closing = True
+            self._say_goodbye()
+            return
+        self._closing = self._over = True
+        self._flush()
+        if self._tcp().producer is not None:  # it would keep the connection open
+            self._tcp().unregisterProducer()
+        self._tcp().loseConnection()
+
+    def _tcp(self) -> Any:
+        return self.transport
