@@ -79,7 +79,7 @@ class Address:
 
 def ascii_lower(text: str) -> str:
     """`text` with A to Z in lower case, and nothing else changed."""
-    return text.translate(_ASCII_LOWER)
+    return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
 
 
 def unquoted(local: str) -> str:

@@ -7,7 +7,6 @@ reads octets nor writes them.
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from gateway import maillog, reply
@@ -254,23 +253,23 @@ class Submission:
     async def _check_authors(self, draft: Draft) -> None:
         """From and Sender belong to the account. Raises Refused, Unavailable."""
         rule = self._rules.senders.header_from
-        for name, author in prepare.senders(draft.header):
+        for name, author in draft.senders:
             if not await self._may_send_as(author, rule):
                 raise Refused(reply.not_your_header(name))
 
     def _header(self, transaction: _Transaction, draft: Draft) -> bytes:
         """The header as it is queued, with its empty line. Raises Refused."""
         try:
-            rewritten = prepare.rewrite(
+            block = prepare.rewrite(
                 draft.header,
                 trace=self._trace(draft.queue_id, transaction.mail.smtputf8),
-                date=datetime.fromtimestamp(self._rules.now(), UTC),
+                date=self._rules.now(),
                 message_id=draft.queue_id,
                 login=self._signed_in().login,
             )
         except BadContent as bad:
             raise Refused(reply.bad_content(bad.reason)) from None
-        return rewritten.encode() + b"\r\n"
+        return block + b"\r\n"
 
     def _message(
         self, transaction: _Transaction, draft: Draft, end: events.BodyEnd, header: bytes, body: BodyRef
@@ -288,7 +287,7 @@ class Submission:
         envelope = Envelope(sender, eight_bit, mail.smtputf8, mail.ret, mail.envid)
         terms = terms_of(account, self._rules.limits)
         # Two messages without a Message-ID may be alike and both be meant: a script's alert, twice
-        key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"Message-ID") else ""
+        key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"message-id") else ""
         return NewMessage(draft.queue_id, account.id, envelope, header, body, recipients, terms, key)
 
     def _trace(self, queue_id: str, smtputf8: bool) -> prepare.Trace:
