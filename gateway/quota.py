@@ -5,6 +5,8 @@ upload in vain and admits nothing: what looks over the limit is decided in the s
 at the end. Recipients charged are never given back on the same day, so a count that has reached the limit stays there.
 """
 
+from functools import lru_cache
+
 from gateway import maillog, reply
 from gateway.accounts.model import Account
 from gateway.config import Limits
@@ -89,4 +91,9 @@ class Quota:
 def terms_of(account: Account, limits: Limits) -> Terms:
     """The account's own daily limit, or the general one."""
     own = account.daily_recipients
-    return Terms(limits.daily_recipients if own is None else own, OnLimit(limits.on_daily_limit))
+    return _terms(limits.daily_recipients if own is None else own, limits.on_daily_limit)
+
+
+@lru_cache(maxsize=256)
+def _terms(limit: int, on_limit: str) -> Terms:
+    return Terms(limit, OnLimit(on_limit))

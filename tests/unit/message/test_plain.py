@@ -9,7 +9,15 @@ from gateway.message.header import unfolded
 from gateway.message.mailboxes import mailboxes_of_any_form, named_in_any_form
 
 _NAMES = ["", "Jane ", "J_D-1\t", '"Doe, Jane" ', '"J. O\'Hara"', " "]
-_SPECS = ["a@x.example", "A.b+c@X-y.Example", "a_b@localhost", "1@2", f"{'a' * 60}@x.y", f"{'a' * 50}@{'b' * 13}", "b@xn--x.example"]
+_SPECS = [
+    "a@x.example",
+    "A.b+c@X-y.Example",
+    "a_b@localhost",
+    "1@2",
+    f"{'a' * 60}@x.y",
+    f"{'a' * 50}@{'b' * 13}",
+    "b@xn--x.example",
+]
 _ODD = [
     *'@<>,:;"\\().[]=?- \té\x00\x85', "\r\n", "\r\n ", "a..b@x", ".a@x", "a@-x", "a@x-", "a@x.", "a@x--y", "XN--A", "=?u?q?x?=",
     f"{'a' * 65}@x", "(c)", "g: ", ";", '""', "a@[192.0.2.1]", "<@r:a@x>", "\u2028",
@@ -58,7 +66,13 @@ def test_a_list_names_whom_the_reader_of_any_form_finds(value: bytes) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b" <a@x.example>\r\n", b"a@x.example", b" Jane Doe <a@x.example>\r\n", b'"Doe, J. R." <a@x.example>', b"<a@x.example> \r\n"],
+    [
+        b" <a@x.example>\r\n",
+        b"a@x.example",
+        b" Jane Doe <a@x.example>\r\n",
+        b'"Doe, J. R." <a@x.example>',
+        b"<a@x.example> \r\n",
+    ],
 )
 def test_the_common_forms_are_plain(value: bytes) -> None:
     assert plain.mailbox(value) == "a@x.example"
