@@ -74,6 +74,8 @@ class Address:
     @property
     def exact_key(self) -> str:
         """As `key`, where upper and lower case are two people."""
+        if self.domain.isascii() and not self.local.startswith('"'):
+            return f"{self.local}@{self.domain.lower()}"
         return f"{unquoted(self.local)}@{self.domain_key}"
 
 

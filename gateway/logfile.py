@@ -31,7 +31,7 @@ class LogFile:
             os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
 
     def _renew(self) -> None:
-        """Make `_descriptor` the file that has the name, and one that is not large. One look at it where it is so: each line asks."""
+        """Make `_descriptor` the file that has the name, and one that is not large."""
         size = self._size()
         if size is None:
             self._reopen()

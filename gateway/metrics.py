@@ -42,7 +42,7 @@ class _Beside(Collector):
 
 
 def _kept(family: Family) -> Family:
-    """Its `labels` remembers what it gave: the library's own takes longer than all the rest of counting. The sets are closed."""
+    """With a `labels` that remembers what it gave, for the library's own takes longer than all the rest of counting."""
     family.labels = cache(family.labels)  # type: ignore[method-assign]
     return family
 

@@ -45,20 +45,21 @@ class Quota:
             maillog.sender_suspended(account.id, account.credential.id if account.credential else None)
             raise Refused(reply.SUSPENDED)
 
+    def has_room(self, account: Account, limits: Limits, recipients: int) -> bool:
+        """At RCPT: whether the day has room for that many, as far as is known; where it has not, `admit` tells."""
+        return self._known is None or fits(terms_of(account, limits), self._known, recipients)
+
     async def admit(self, account: Account, limits: Limits, recipients: int, *, sender: str, recipient: str) -> None:
         """At RCPT: `recipient` is the message's `recipients`th, "" a null `sender`. Raises Refused, Unavailable.
 
         One that got a message from the same sender lately passes: it may be that message again, whose 250 was lost and which
         is charged already. The end of the message tells.
         """
-        terms = terms_of(account, limits)
-        if self._known is None or fits(terms, self._known, recipients):
-            return
         if self._denied is not None:  # the client may name thousands more: no write and no line in the log for each
             raise self._refusal(self._denied)
         if await self._ledger.sent_lately(account.id, sender, recipient):
             return
-        decided = await self._ledger.overstep(account.id, terms, recipients)
+        decided = await self._ledger.overstep(account.id, terms_of(account, limits), recipients)
         if isinstance(decided, Denied):
             self._denied = decided
             raise self.denied(account, decided)

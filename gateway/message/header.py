@@ -51,7 +51,7 @@ class Header:
         return cls(block, found, named)
 
     def all(self, name: bytes) -> Sequence[bytes]:
-        """The values of the fields called `name`, which is in lower case: what follows the colon, up to and with the last CRLF."""
+        """The values of the fields called `name`, which is in lower case: all that follows the colon, with the last CRLF."""
         return self._named.get(name, ())
 
     def without(self, *names: bytes) -> bytes:

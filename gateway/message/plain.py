@@ -22,17 +22,21 @@ _NEXT = re.compile(_MAILBOX + rb"(?:,|\Z)|.++", re.DOTALL)
 def mailbox(value: bytes) -> str:
     """The address of a field's value that names one mailbox; "" when it is of any other form."""
     found = _ONE.fullmatch(value)
-    return found[2].decode("ascii") if found is not None and _is_plain(found[2]) else ""
+    if found is None or len(found[2]) > MAX_ADDRESS or _has_a_label(value):
+        return ""
+    return found[2].decode("ascii")
 
 
 def keys(value: bytes) -> set[str] | None:
     """The `Address.key` of each mailbox in an unfolded value; None when it is of any other form."""
-    if len(value) > MAX_VALUE:
+    if len(value) > MAX_VALUE or _has_a_label(value):
         return None
-    specs = [spec for _, spec in _NEXT.findall(value.lower())]
-    return {spec.decode("ascii") for spec in specs} if all(map(_is_plain, specs)) else None
+    specs = {spec for _, spec in _NEXT.findall(value.lower())}
+    if b"" in specs or max(map(len, specs), default=0) > MAX_ADDRESS:
+        return None
+    return {spec.decode("ascii") for spec in specs}
 
 
-def _is_plain(spec: bytes) -> bool:
-    """Also none with an A-label: not everything that begins like one is one."""
-    return 0 < len(spec) <= MAX_ADDRESS and b"xn--" not in spec.lower()
+def _has_a_label(value: bytes) -> bool:
+    """Whether something looks like an A-label: not all that does is one."""
+    return b"xn--" in value.lower()

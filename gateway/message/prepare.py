@@ -66,8 +66,9 @@ def classify(header: Header, recipients: Sequence[Address]) -> list[Placement]:
 
 
 def rewrite(header: Header, *, trace: Trace, date: float, message_id: str, login: str) -> bytes:
-    """The header block as it is queued. `date` is in seconds since the epoch; `message_id` the part before the "@", unique here.
+    """The header block as it is queued. `date` is in seconds since the epoch.
 
+    `message_id` is the part before the "@", unique here.
     Raises BadContent when there is no From field and the login, not being an address, cannot make one.
     """
     written = _date(int(date))
