@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal, TextIO
@@ -27,7 +28,7 @@ def configure(form: Literal["console", "json"], level: str, write: Callable[[str
         processors=[
             *([partial(_with_worker, worker)] if worker else []),
             _with_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_time,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer() if form == "json" else _line,
         ],
@@ -50,6 +51,11 @@ def _with_worker(worker: int, logger: WrappedLogger, method: str, event: EventDi
 
 def _with_level(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     event["level"] = method
+    return event
+
+
+def _with_time(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return event
 
 

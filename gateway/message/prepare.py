@@ -7,7 +7,6 @@ for no blind recipient in any standard. Nothing of the envelope is ever put into
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -17,6 +16,7 @@ from gateway import address
 from gateway.address import Address
 from gateway.message.header import BadContent, Header
 from gateway.message.mailboxes import mailboxes, named
+from gateway.values import value
 
 MAX_RECEIVED = 50  # RFC 5321 section 6.3 wants 100 at least of a relay; a submission that has passed 50 hops is a loop
 MAX_HELO = 255  # octets of the client's EHLO name in Received
@@ -26,7 +26,7 @@ Placement = Literal["to", "cc", "bcc"]
 _NOT_IN_HELO = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Trace:
     """What Received tells about this session."""
 
