@@ -74,12 +74,14 @@ class Address:
     @property
     def exact_key(self) -> str:
         """As `key`, where upper and lower case are two people."""
+        if self.domain.isascii() and not self.local.startswith('"'):
+            return f"{self.local}@{self.domain.lower()}"
         return f"{unquoted(self.local)}@{self.domain_key}"
 
 
 def ascii_lower(text: str) -> str:
     """`text` with A to Z in lower case, and nothing else changed."""
-    return text.translate(_ASCII_LOWER)
+    return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
 
 
 def unquoted(local: str) -> str:

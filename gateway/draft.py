@@ -28,6 +28,7 @@ class Draft:
         self.queue_id = queue_id
         self.refusal: Reply | None = None
         self.header = Header()
+        self.senders: list[tuple[str, Address]] = []  # whom it says it is from, see `prepare.senders`
         self._body = body
         self._limit = limit
         self._octets = 0
@@ -98,7 +99,7 @@ class Draft:
         self._block = None
         try:
             self.header = Header.parse(block)
-            prepare.check(self.header)
+            self.senders = prepare.check(self.header)
         except BadContent as bad:
             await self._refuse(reply.bad_content(bad.reason))
 

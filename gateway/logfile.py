@@ -22,6 +22,7 @@ class LogFile:
         self._path = path
         self._large = large
         self._descriptor = _open(path)
+        self._opened = os.fstat(self._descriptor)
 
     def write(self, text: str) -> None:
         with suppress(OSError):
@@ -31,26 +32,31 @@ class LogFile:
 
     def _renew(self) -> None:
         """Make `_descriptor` the file that has the name, and one that is not large."""
-        if not self._has_the_name():
+        size = self._size()
+        if size is None:
             self._reopen()
-        if os.fstat(self._descriptor).st_size >= self._large:
+            size = self._opened.st_size
+        if size >= self._large:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             try:
-                if self._has_the_name():
+                if self._size() is not None:
                     self._rename()
                 self._reopen()
             finally:  # a closed file has lost its lock; one that could not be renamed must not keep the others waiting
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _has_the_name(self) -> bool:
+    def _size(self) -> int | None:
+        """Of the file that has the name, in octets; None when that is not the one of `_descriptor`."""
         try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            there = os.stat(self._path)
         except FileNotFoundError:
-            return False
+            return None
+        return there.st_size if os.path.samestat(there, self._opened) else None
 
     def _reopen(self) -> None:
         old, self._descriptor = self._descriptor, _open(self._path)
         os.close(old)
+        self._opened = os.fstat(self._descriptor)
 
     def _rename(self) -> None:
         older = re.compile(re.escape(self._path.name) + r"\.([1-9][0-9]*)")

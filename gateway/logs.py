@@ -4,9 +4,10 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -17,24 +18,25 @@ from gateway import maillog
 from gateway.logfile import LogFile
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_PLAIN = re.compile(r"[!#-<>-\[\]-~]+")  # visible ASCII but for what quoting needs: " = and the backslash
+_is_plain = re.compile(r"[!#-<>-\[\]-~]+").fullmatch  # visible ASCII but for what quoting needs: " = and the backslash
 
 
 def configure(form: Literal["console", "json"], level: str, write: Callable[[str], object], worker: int = 0) -> None:
     """Send the lines of level and above to `write`, each with its line end, those of a worker with its number."""
-    render: Any = structlog.processors.JSONRenderer() if form == "json" else _line
+    lines = _Lines(write)
     structlog.configure(
         processors=[
-            partial(_with_worker, worker),
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([partial(_with_worker, worker)] if worker else []),
+            _with_level,
+            _with_time,
             structlog.processors.format_exc_info,
-            render,
+            structlog.processors.JSONRenderer() if form == "json" else _line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: _Lines(write),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
+    maillog.log = structlog.get_logger("gateway").bind()  # made once: one that is not bound yet is bound anew for each line
 
 
 def writer(file: str) -> Callable[[str], object]:
@@ -43,7 +45,18 @@ def writer(file: str) -> Callable[[str], object]:
 
 
 def _with_worker(worker: int, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    return {**event, "worker": worker} if worker else event
+    event["worker"] = worker
+    return event
+
+
+def _with_level(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["level"] = method
+    return event
+
+
+def _with_time(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return event
 
 
 def write_to(stream: TextIO | None, text: str) -> None:
@@ -69,13 +82,13 @@ def _line(logger: WrappedLogger, method: str, event: EventDict) -> str:
     """Time, level and what happened, then the facts as name=value; whatever they hold, it stays one line."""
     head = f"{event.pop('timestamp')} {event.pop('level'):<7} {maillog.peer_text(str(event.pop('event')), 2000)}"
     facts = [f"{name}={_shown(value)}" for name, value in event.items() if value != ""]
-    return "  ".join([head, " ".join(facts)]) if facts else head
+    return f"{head}  {' '.join(facts)}" if facts else head
 
 
 def _shown(value: object) -> str:
     """A value as one word: what could be taken for something else is quoted, what could break the line is escaped."""
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _is_plain(text) else json.dumps(text)
 
 
 @implementer(ILogObserver)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-log: Any = structlog.get_logger("gateway")
+log: Any = structlog.get_logger("gateway")  # `logs.configure` sets one that writes
 
 
 def peer_text(text: str | bytes, limit: int = 200) -> str:

@@ -5,6 +5,8 @@ upload in vain and admits nothing: what looks over the limit is decided in the s
 at the end. Recipients charged are never given back on the same day, so a count that has reached the limit stays there.
 """
 
+from functools import lru_cache
+
 from gateway import maillog, reply
 from gateway.accounts.model import Account
 from gateway.config import Limits
@@ -43,20 +45,21 @@ class Quota:
             maillog.sender_suspended(account.id, account.credential.id if account.credential else None)
             raise Refused(reply.SUSPENDED)
 
+    def has_room(self, account: Account, limits: Limits, recipients: int) -> bool:
+        """At RCPT: whether the day has room for that many, as far as is known; where it has not, `admit` tells."""
+        return self._known is None or fits(terms_of(account, limits), self._known, recipients)
+
     async def admit(self, account: Account, limits: Limits, recipients: int, *, sender: str, recipient: str) -> None:
         """At RCPT: `recipient` is the message's `recipients`th, "" a null `sender`. Raises Refused, Unavailable.
 
         One that got a message from the same sender lately passes: it may be that message again, whose 250 was lost and which
         is charged already. The end of the message tells.
         """
-        terms = terms_of(account, limits)
-        if self._known is None or fits(terms, self._known, recipients):
-            return
         if self._denied is not None:  # the client may name thousands more: no write and no line in the log for each
             raise self._refusal(self._denied)
         if await self._ledger.sent_lately(account.id, sender, recipient):
             return
-        decided = await self._ledger.overstep(account.id, terms, recipients)
+        decided = await self._ledger.overstep(account.id, terms_of(account, limits), recipients)
         if isinstance(decided, Denied):
             self._denied = decided
             raise self.denied(account, decided)
@@ -89,4 +92,9 @@ class Quota:
 def terms_of(account: Account, limits: Limits) -> Terms:
     """The account's own daily limit, or the general one."""
     own = account.daily_recipients
-    return Terms(limits.daily_recipients if own is None else own, OnLimit(limits.on_daily_limit))
+    return _terms(limits.daily_recipients if own is None else own, limits.on_daily_limit)
+
+
+@lru_cache(maxsize=256)
+def _terms(limit: int, on_limit: str) -> Terms:
+    return Terms(limit, OnLimit(on_limit))

@@ -5,9 +5,8 @@ reads octets nor writes them.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from gateway import maillog, reply
@@ -16,7 +15,7 @@ from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.decision import Place
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials
 from gateway.accounts.ports import Domains
-from gateway.address import Address, unquoted
+from gateway.address import Address
 from gateway.config import Limits, Senders
 from gateway.draft import Draft
 from gateway.errors import Refused
@@ -33,6 +32,7 @@ from gateway.reply import Reply
 from gateway.smtp import events
 from gateway.smtp.events import Event
 
+_FIELDS = {field.value: field for field in Field}
 _NO_REFUSAL = (421, 451)  # replies that say nothing about what was asked for
 
 
@@ -82,6 +82,7 @@ class _Transaction:
     mail: events.MailFrom
     recipients: dict[str, events.RcptTo] = field(default_factory=dict)
     draft: Draft | None = None
+    places: list[prepare.Placement] = field(default_factory=list)  # of each recipient in the header, once that is known
 
 
 class Submission:
@@ -98,36 +99,33 @@ class Submission:
     async def decide(self, event: Event) -> Reply | None:
         """The answer to an event; None for a part of a message. Raises Refused, StorageFull, Unavailable."""
         try:
-            return await self._decide(event)
+            match event:  # what comes most often is first
+                case events.RcptTo():
+                    return await self._rcpt(event)
+                case events.BodyPart():
+                    await self._draft().take(event.data)
+                    return None
+                case events.MailFrom():
+                    return await self._mail(event)
+                case events.BodyStart():
+                    return self._body_start()
+                case events.BodyEnd():
+                    return await self._body_end(event)
+                case events.Hello():
+                    return await self._hello(event)
+                case events.Authenticate():
+                    return await self._authenticate(event)
+                case events.ChunkEnd():
+                    return self._chunk_end(event)
+                case events.Reset():
+                    await self.closed()
+                    return reply.FLUSHED
+                case events.StartTls():
+                    return None
         except Refused as refused:
             if self._account is not None and refused.reply.code not in _NO_REFUSAL:
                 self._rules.ledger.refused(self._account.id)
             raise
-
-    async def _decide(self, event: Event) -> Reply | None:
-        match event:
-            case events.BodyPart():
-                await self._draft().take(event.data)
-                return None
-            case events.Hello():
-                return await self._hello(event)
-            case events.Authenticate():
-                return await self._authenticate(event)
-            case events.MailFrom():
-                return await self._mail(event)
-            case events.RcptTo():
-                return await self._rcpt(event)
-            case events.BodyStart():
-                return self._body_start()
-            case events.ChunkEnd():
-                return self._chunk_end(event)
-            case events.BodyEnd():
-                return await self._body_end(event)
-            case events.Reset():
-                await self.closed()
-                return reply.FLUSHED
-            case events.StartTls():
-                return None
 
     async def closed(self) -> None:
         """The transaction is over, whatever has come of it."""
@@ -162,33 +160,41 @@ class Submission:
         await self.closed()  # a message whose chunk was refused may still be there
         self._account = account = await self._rules.authenticator.check_open(self._signed_in())
         policy.check_size(account.message_size, event.size or 0)
-        await self._check_sender(event.sender)
+        await self._check_sender(event.sender, set())
         await self._quota.begin(account)
         self._transaction = _Transaction(event)
         return reply.SENDER_OK
 
-    async def _check_sender(self, sender: Address | None) -> None:
+    async def _check_sender(self, sender: Address | None, owned: set[str]) -> None:
         """The envelope's sender is the account's, or nobody (RFC 5321 section 4.5.5). Raises Refused, Unavailable."""
-        if sender is not None and not await self._may_send_as(sender, self._rules.senders.envelope):
+        if sender is not None and not await self._may_send_as(sender, self._rules.senders.envelope, owned):
             raise Refused(reply.NOT_YOUR_SENDER)
 
-    async def _may_send_as(self, address: Address, rule: Literal["own", "any"]) -> bool:
+    async def _may_send_as(self, address: Address, rule: Literal["own", "any"], owned: set[str]) -> bool:
+        """`owned`: domains that turned out to be the account's a moment ago; one found now is added."""
         account = self._signed_in()
         if policy.may_send_as(account, address, rule=rule):
             return True
-        return account.credential is None and await self._rules.domains.belongs(address.domain_key, account.id)
+        if account.credential is not None:
+            return False
+        domain = address.domain_key
+        if domain not in owned and await self._rules.domains.belongs(domain, account.id):
+            owned.add(domain)
+        return domain in owned
 
     async def _rcpt(self, event: events.RcptTo) -> Reply:
         recipients = self._open().recipients
-        key = f"{unquoted(event.recipient.local)}@{event.recipient.domain_key}"
+        key = event.recipient.exact_key
         if key not in recipients:  # a repeated one is accepted, and delivered once
-            policy.check_recipients(len(recipients) + 1, self._rules.limits.recipients)
-            await self._admit(event, len(recipients) + 1)
+            count = len(recipients) + 1
+            policy.check_recipients(count, self._rules.limits.recipients)
+            if not self._quota.has_room(self._signed_in(), self._rules.limits, count):
+                await self._admit(event, count)
             recipients[key] = event
         return reply.RECIPIENT_OK
 
     async def _admit(self, event: events.RcptTo, recipients: int) -> None:
-        """Whether the day has room for one more. Raises Refused, Unavailable."""
+        """The day has no room for one more, as far as we know: whether that is so. Raises Refused, Unavailable."""
         sender = self._open().mail.sender
         await self._quota.admit(
             self._signed_in(),
@@ -218,8 +224,9 @@ class Submission:
             if draft.refusal is not None:
                 raise Refused(draft.refusal)
             self._account = await self._rules.authenticator.check_open(self._signed_in())
-            await self._check_sender(transaction.mail.sender)
-            await self._check_authors(draft)
+            owned: set[str] = set()  # sender and author mostly share a domain, which is asked about once
+            await self._check_sender(transaction.mail.sender, owned)
+            await self._check_authors(draft, owned)
             policy.check_size(self._account.message_size, event.octets)
             header = self._header(transaction, draft)  # all that can be refused comes before the body is made durable
             message = self._message(transaction, draft, event, header, await draft.stored())
@@ -236,7 +243,7 @@ class Submission:
             self._rules.metrics.messages_total.labels("duplicate").inc()
             maillog.sent_again(added.first, message.account_id)
             return reply.accepted(added.first)
-        self._count(message, self._account, unannounced=event.eight_bit and not transaction.mail.eight_bit)
+        self._count(message, transaction.places, unannounced=event.eight_bit and not transaction.mail.eight_bit)
         self._quota.charged(self._account, self._rules.limits, added, len(message.recipients))
         return reply.accepted(draft.queue_id)
 
@@ -251,26 +258,26 @@ class Submission:
             raise self._quota.denied(self._signed_in(), added)
         return added
 
-    async def _check_authors(self, draft: Draft) -> None:
+    async def _check_authors(self, draft: Draft, owned: set[str]) -> None:
         """From and Sender belong to the account. Raises Refused, Unavailable."""
         rule = self._rules.senders.header_from
-        for name, author in prepare.senders(draft.header):
-            if not await self._may_send_as(author, rule):
+        for name, author in draft.senders:
+            if not await self._may_send_as(author, rule, owned):
                 raise Refused(reply.not_your_header(name))
 
     def _header(self, transaction: _Transaction, draft: Draft) -> bytes:
         """The header as it is queued, with its empty line. Raises Refused."""
         try:
-            rewritten = prepare.rewrite(
+            block = prepare.rewrite(
                 draft.header,
                 trace=self._trace(draft.queue_id, transaction.mail.smtputf8),
-                date=datetime.fromtimestamp(self._rules.now(), UTC),
+                date=self._rules.now(),
                 message_id=draft.queue_id,
                 login=self._signed_in().login,
             )
         except BadContent as bad:
             raise Refused(reply.bad_content(bad.reason)) from None
-        return rewritten.encode() + b"\r\n"
+        return block + b"\r\n"
 
     def _message(
         self, transaction: _Transaction, draft: Draft, end: events.BodyEnd, header: bytes, body: BodyRef
@@ -278,18 +285,18 @@ class Submission:
         """The message as it is queued, each recipient with its place in the header."""
         account, mail = self._signed_in(), transaction.mail
         asked = list(transaction.recipients.values())
-        places = draft.placements([event.recipient for event in asked])
-        recipients = tuple(
-            NewRecipient(str(event.recipient), Field(place), event.notify, event.orcpt)
-            for event, place in zip(asked, places, strict=True)
-        )
+        transaction.places = draft.placements([event.recipient for event in asked])
+        recipients = [
+            NewRecipient(str(event.recipient), _FIELDS[place], event.notify, event.orcpt)
+            for event, place in zip(asked, transaction.places, strict=True)
+        ]
         sender = str(mail.sender) if mail.sender else ""
         eight_bit = mail.eight_bit or end.eight_bit or not header.isascii()  # a From field may have been added
         envelope = Envelope(sender, eight_bit, mail.smtputf8, mail.ret, mail.envid)
         terms = terms_of(account, self._rules.limits)
         # Two messages without a Message-ID may be alike and both be meant: a script's alert, twice
-        key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"Message-ID") else ""
-        return NewMessage(draft.queue_id, account.id, envelope, header, body, recipients, terms, key)
+        key = resend_key(account.id, envelope, recipients, draft.digest) if draft.header.all(b"message-id") else ""
+        return NewMessage(draft.queue_id, account.id, envelope, header, body, tuple(recipients), terms, key)
 
     def _trace(self, queue_id: str, smtputf8: bool) -> prepare.Trace:
         tls = self._peer.tls
@@ -297,20 +304,21 @@ class Submission:
         client = None if self._rules.hide_client else self._peer.address
         return prepare.Trace(self._rules.hostname, queue_id, self._helo, client, protocol, tls)
 
-    def _count(self, message: NewMessage, account: Account, *, unannounced: bool) -> None:
-        metrics = self._rules.metrics
+    def _count(self, message: NewMessage, places: Sequence[str], *, unannounced: bool) -> None:
+        account, metrics = self._signed_in(), self._rules.metrics
         if unannounced:  # 8-bit octets, which clients send without having said so
             metrics.eight_bit_unannounced_total.inc()
         metrics.messages_total.labels("accepted").inc()
         metrics.message_bytes.observe(message.size)
-        for recipient in message.recipients:
-            metrics.recipients_total.labels(recipient.field.value).inc()
+        fields = Counter(places)
+        for field_name, recipients in fields.items():
+            metrics.recipients_total.labels(field_name).inc(recipients)
         maillog.accepted(
             queue_id=message.id,
             account=message.account_id,
             network=self._peer.network,
             octets=message.size,
-            recipients=Counter(recipient.field.value for recipient in message.recipients),
+            recipients=fields,
             credential=account.credential.id if account.credential else None,
         )
 

@@ -5,12 +5,13 @@ fields that matter (`mailboxes.py`). Line ends are CRLF: framing has normalised 
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 # field = field-name ":" unstructured CRLF, field-name = 1*ftext, ftext = %d33-57 / %d59-126 (RFC 5322 section 3.6.8);
 # white space before the colon is section 4.5.8's. A field ends at the first CRLF without white space after it (2.2.3).
-_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:.*?\r\n(?![ \t])", re.DOTALL)
+# Where no field begins, all the rest is one match without groups: so reading stays linear.
+_FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:(?:[^\r]++|\r\n[ \t]|\r(?!\n))*+\r\n)|.++", re.DOTALL)
 MAX_FIELDS = 2000  # each costs some 200 octets of memory while its message comes in; long discussions have some 200
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
@@ -24,18 +25,12 @@ class BadContent(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class RawField:
-    """One field: `name` as written, `raw` the whole of it up to and including its last CRLF."""
-
-    name: bytes
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Header:
-    """The fields of one message, in their order. Every change makes a new Header."""
+    """The fields of one message: `fields` in their order, each as (the whole of it with its last CRLF, its name)."""
 
-    fields: tuple[RawField, ...] = ()
+    block: bytes = b""
+    fields: Sequence[tuple[bytes, bytes]] = ()
+    _named: Mapping[bytes, Sequence[bytes]] = field(default_factory=dict)  # by name in lower case
 
     @classmethod
     def parse(cls, block: bytes) -> "Header":
@@ -45,44 +40,30 @@ class Header:
         """
         if block and not block.endswith(b"\r\n"):
             block += b"\r\n"
-        fields: list[RawField] = []
-        position = 0
-        while position < len(block):
-            if len(fields) == MAX_FIELDS:
-                raise BadContent(f"it has more than {MAX_FIELDS} header fields")
-            found = _FIELD.match(block, position)
-            if found is None:
-                raise BadContent(_what_is_wrong(block, position))
-            fields.append(RawField(found[1], found[0]))
-            position = found.end()
-        return cls(tuple(fields))
+        found = _FIELD.findall(block)
+        if len(found) > MAX_FIELDS:
+            raise BadContent(f"it has more than {MAX_FIELDS} header fields")
+        if found and not found[-1][0]:
+            raise BadContent(_what_is_wrong(block, len(found) == 1))
+        named: dict[bytes, list[bytes]] = {}
+        for raw, name in found:
+            named.setdefault(name.lower(), []).append(raw.partition(b":")[2])
+        return cls(block, found, named)
 
-    def all(self, name: bytes) -> list[RawField]:
-        """The fields called `name`, in whatever letter case."""
-        wanted = name.lower()
-        return [field for field in self.fields if field.name.lower() == wanted]
+    def all(self, name: bytes) -> Sequence[bytes]:
+        """The values of the fields called `name`, which is in lower case: all that follows the colon, with the last CRLF."""
+        return self._named.get(name, ())
 
-    def drop(self, names: Collection[bytes]) -> "Header":
-        """Without the fields of these names."""
-        unwanted = {name.lower() for name in names}
-        return Header(tuple(field for field in self.fields if field.name.lower() not in unwanted))
-
-    def prepend(self, raw: bytes) -> "Header":
-        """With the complete field `raw` on top. Raises BadContent when it is none."""
-        return Header(Header.parse(raw).fields + self.fields)
-
-    def append(self, raw: bytes) -> "Header":
-        """With the complete field `raw` at the end. Raises BadContent when it is none."""
-        return Header(self.fields + Header.parse(raw).fields)
-
-    def encode(self) -> bytes:
-        """The header block; the empty line that ends it is not part of it."""
-        return b"".join(field.raw for field in self.fields)
+    def without(self, *names: bytes) -> bytes:
+        """The header block, less the fields of these names in lower case; the empty line that ends it is no part of it."""
+        if self._named.keys().isdisjoint(names):
+            return self.block
+        return b"".join([raw for raw, name in self.fields if name.lower() not in names])
 
 
-def unfolded(field: RawField) -> bytes:
-    """The value on one line, without white space around it (RFC 5322 section 2.2.3)."""
-    return _FOLD.sub(b"", field.raw.partition(b":")[2]).strip(b" \t\r\n")
+def unfolded(value: bytes) -> bytes:
+    """A field's value on one line, without white space around it (RFC 5322 section 2.2.3)."""
+    return _FOLD.sub(b"", value).strip(b" \t\r\n")
 
 
 def find_end(block: bytes | bytearray, start: int = 0) -> int:
@@ -96,8 +77,8 @@ def find_end(block: bytes | bytearray, start: int = 0) -> int:
     return found + 4 if found >= 0 else -1
 
 
-def _what_is_wrong(block: bytes, position: int) -> str:
+def _what_is_wrong(block: bytes, at_its_begin: bool) -> str:
     # Mail programs that hand over a mailbox file's text begin so; their users can do something about it.
-    if position == 0 and block.startswith((b"From ", b">From ")):
+    if at_its_begin and block.startswith((b"From ", b">From ")):
         return 'it begins with a mailbox file\'s "From " line'
     return "a header line without a field name"

@@ -3,7 +3,7 @@
 RFC 5322 section 3.4 with its obsolete forms (section 4.4) and UTF-8 (RFC 6532), in time that is linear in the value.
 It comes as members (`tokens.py`), and a member is a mailbox or a group's name. There are two readers of members.
 `mailboxes` is for rules: whatever two programs could read in two ways is refused (CVE-2023-27043 came from guessing).
-`named` is for telling recipients apart: it takes what it can.
+`named` is for telling recipients apart: it takes what it can. Both leave the plain form to `plain.py`.
 """
 
 import re
@@ -12,8 +12,8 @@ from contextlib import suppress
 
 from gateway import address
 from gateway.address import Address
-from gateway.message import misreadings
-from gateway.message.header import BadContent
+from gateway.message import misreadings, plain
+from gateway.message.header import BadContent, unfolded
 from gateway.message.misreadings import ENCODED_WORD
 from gateway.message.tokens import Part, members, stripped
 
@@ -37,6 +37,11 @@ def mailboxes(value: bytes, *, groups: bool = True) -> list[Address]:
 
     Raises BadContent, with a reason that completes "the From field has ...": also for groups when `groups` is False.
     """
+    spec = plain.mailbox(value)
+    return [address.parse(spec)] if spec else mailboxes_of_any_form(value, groups=groups)
+
+
+def mailboxes_of_any_form(value: bytes, *, groups: bool = True) -> list[Address]:
     text = _decoded(value)
     found: list[Address] = []
     in_group = after_group = False
@@ -71,9 +76,21 @@ def named(*values: bytes) -> set[str]:
 
     What is one only for those who read an encoded word as it stands, or only for those who decode it first, is none.
     """
+    keys: set[str] = set()
+    others = []
+    for value in map(unfolded, values):
+        found = plain.keys(value)
+        if found is None:
+            others.append(value)
+        else:
+            keys |= found
+    return keys | named_in_any_form(*others) if others else keys
+
+
+def named_in_any_form(*values: bytes) -> set[str]:
     specs: dict[str, None] = {}
     for value in values:
-        text = _unfolded(value).decode("utf-8", "surrogateescape")
+        text = unfolded(value).decode("utf-8", "surrogateescape")
         found = dict.fromkeys(_specs(text))
         if "=?" in text:
             decoded = set(_specs(_PERHAPS_ENCODED.sub("x", text)))
@@ -103,17 +120,13 @@ def _key(spec: str) -> str:
         return ""
 
 
-def _unfolded(value: bytes) -> bytes:
-    return re.sub(rb"\r\n(?=[ \t])", b"", value).strip(b" \t\r\n")
-
-
 def _decoded(value: bytes) -> str:
     if b"\\\r\n" in value:
         raise BadContent("a backslash at the end of a line")
     if value.count(b"@") > 1 and _breaks_inside(value):
         raise BadContent("a line break inside quotes or a comment")  # some programs end the field there
     try:
-        text = _unfolded(value).decode("utf-8")
+        text = unfolded(value).decode("utf-8")
     except UnicodeDecodeError:  # in another charset, half of a letter can be a bracket
         raise BadContent("characters that are neither ASCII nor UTF-8") from None
     if _CONTROL.search(text):

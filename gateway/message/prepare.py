@@ -7,15 +7,16 @@ for no blind recipient in any standard. Nothing of the envelope is ever put into
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Literal
 
 from gateway import address
 from gateway.address import Address
-from gateway.message.header import BadContent, Header, RawField, unfolded
+from gateway.message.header import BadContent, Header
 from gateway.message.mailboxes import mailboxes, named
+from gateway.values import value
 
 MAX_RECEIVED = 50  # RFC 5321 section 6.3 wants 100 at least of a relay; a submission that has passed 50 hops is a loop
 MAX_HELO = 255  # octets of the client's EHLO name in Received
@@ -25,7 +26,7 @@ Placement = Literal["to", "cc", "bcc"]
 _NOT_IN_HELO = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Trace:
     """What Received tells about this session."""
 
@@ -37,11 +38,11 @@ class Trace:
     tls: str  # "TLSv1.3", or "" without TLS
 
 
-def check(header: Header) -> None:
-    """Refuse what must not go on in an account's name, or at all. Raises BadContent."""
-    if len(header.all(b"Received")) > MAX_RECEIVED:
+def check(header: Header) -> list[tuple[str, Address]]:
+    """Refuse what must not go on in an account's name, or at all; whom it is from (see `senders`). Raises BadContent."""
+    if len(header.all(b"received")) > MAX_RECEIVED:
         raise BadContent("it has passed too many mail servers; is it going in a circle?")
-    senders(header)
+    return senders(header)
 
 
 def senders(header: Header) -> list[tuple[str, Address]]:
@@ -59,37 +60,45 @@ def senders(header: Header) -> list[tuple[str, Address]]:
 
 def classify(header: Header, recipients: Sequence[Address]) -> list[Placement]:
     """Where the header names each recipient, in their order; nowhere means "bcc". To wins over Cc."""
-    to = _named(header, b"To", b"Resent-To")
-    cc = _named(header, b"Cc", b"Resent-Cc")
-    return ["to" if key in to else "cc" if key in cc else "bcc" for key in (r.key for r in recipients)]
+    to = _named(header, b"to", b"resent-to")
+    cc = _named(header, b"cc", b"resent-cc")
+    return ["to" if key in to else "cc" if key in cc else "bcc" for key in [each.key for each in recipients]]
 
 
-def rewrite(header: Header, *, trace: Trace, date: datetime, message_id: str, login: str) -> Header:
-    """The header as it is queued. `date` is aware; `message_id` is the part before the "@", unique here.
+def rewrite(header: Header, *, trace: Trace, date: float, message_id: str, login: str) -> bytes:
+    """The header block as it is queued. `date` is in seconds since the epoch.
 
+    `message_id` is the part before the "@", unique here.
     Raises BadContent when there is no From field and the login, not being an address, cannot make one.
     """
-    header = header.drop((b"Bcc", b"Resent-Bcc"))
-    if not header.all(b"Date"):
-        header = header.append(f"Date: {format_datetime(date)}\r\n".encode("ascii"))
-    if not header.all(b"Message-ID"):
-        header = header.append(f"Message-ID: <{message_id}@{trace.hostname}>\r\n".encode())
-    if not header.all(b"From"):
-        header = header.append(_from(login))
-    return header.prepend(_received(trace, date))
+    written = _date(int(date))
+    fields = [_received(trace, written), header.without(b"bcc", b"resent-bcc")]
+    if not header.all(b"date"):
+        fields.append(f"Date: {written}\r\n".encode("ascii"))
+    if not header.all(b"message-id"):
+        fields.append(f"Message-ID: <{message_id}@{trace.hostname}>\r\n".encode())
+    if not header.all(b"from"):
+        fields.append(_from(login))
+    return b"".join(fields)
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    """Thousands of messages may come within a second."""
+    return format_datetime(datetime.fromtimestamp(seconds, UTC))
 
 
 def _only(header: Header, name: str) -> list[Address]:
     """The addresses of a field that may be there once; none when it is not there."""
-    fields = header.all(name.encode("ascii"))
-    if len(fields) > 1:
+    values = header.all(name.lower().encode("ascii"))
+    if len(values) > 1:
         raise BadContent(f"more than one {name} field")
-    return _addresses(fields[0], name) if fields else []
+    return _addresses(values[0], name) if values else []
 
 
-def _addresses(field: RawField, name: str) -> list[Address]:
+def _addresses(value: bytes, name: str) -> list[Address]:
     try:
-        found = mailboxes(field.raw.partition(b":")[2], groups=False)
+        found = mailboxes(value, groups=False)
     except BadContent as bad:
         raise BadContent(f"the {name} field has {bad.reason}") from None
     if not found:
@@ -98,7 +107,7 @@ def _addresses(field: RawField, name: str) -> list[Address]:
 
 
 def _named(header: Header, *names: bytes) -> set[str]:
-    return named(*(unfolded(field) for name in names for field in header.all(name)))
+    return named(*(value for name in names for value in header.all(name)))
 
 
 def _from(login: str) -> bytes:
@@ -108,14 +117,14 @@ def _from(login: str) -> bytes:
         raise BadContent("a From field is missing") from None
 
 
-def _received(trace: Trace, date: datetime) -> bytes:
+def _received(trace: Trace, date: str) -> bytes:
     """RFC 5321 section 4.4, without `for`: it would show blind recipients.
 
     A hidden client's EHLO name is left out with its address, for it often is the name of its machine or its address.
     """
     tls = f" ({trace.tls})" if trace.tls else ""
     by = f"by {trace.hostname} with {trace.protocol}{tls}"
-    clauses = [by, f"id {trace.queue_id}; {format_datetime(date)}"]
+    clauses = [by, f"id {trace.queue_id}; {date}"]
     if trace.client is not None:
         clauses.insert(0, _client(trace.helo, trace.client))
     return ("Received: " + "\r\n\t".join(clauses) + "\r\n").encode()

@@ -4,8 +4,9 @@ A day is a calendar day in UTC by the store's clock, as a number of days since 1
 (`gateway.store.usage`); nothing here keeps anything.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from gateway.values import value
 
 DAY = 86400.0  # seconds
 WARN_AT = 0.8  # of the limit
@@ -19,7 +20,7 @@ class OnLimit(StrEnum):
     SUSPEND = "suspend"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Terms:
     """On which an account sends: `limit` in recipients a day, 0 for none."""
 
@@ -27,7 +28,7 @@ class Terms:
     on_limit: OnLimit
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """How an account stands on `day`: `used` recipients charged, `resets_in` seconds to the next day."""
 
@@ -41,7 +42,7 @@ class Standing:
         return max(0, limit - self.used) if limit else None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Denied:
     """Recipients that would be over the limit of `terms`; `action` is what became of it.
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from gateway.queue.allowance import Denied, Standing, Terms
+from gateway.values import value
 
 
 class Field(StrEnum):
@@ -43,7 +44,7 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Inline:
     """A body small enough to live in its message row."""
 
@@ -54,7 +55,7 @@ class Inline:
         return len(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Spooled:
     """A body in the spool: `name` is the file's name there, `size` in octets."""
 
@@ -65,7 +66,7 @@ class Spooled:
 BodyRef = Inline | Spooled
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """What the client said around the message (RFC 5321, 3461, 6152, 6531). Strings are "" when not given."""
 
@@ -76,7 +77,7 @@ class Envelope:
     envid: str = ""  # as xtext
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewRecipient:
     address: str
     field: Field
@@ -84,7 +85,7 @@ class NewRecipient:
     orcpt: str = ""  # "rfc822;xtext"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewMessage:
     """A message about to be queued. `header` ends with its empty line; `body` follows it."""
 
@@ -102,7 +103,7 @@ class NewMessage:
         return len(self.header) + self.body.size
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recipient:
     """One row of table recipient that waits for delivery."""
 
@@ -117,7 +118,7 @@ class Recipient:
     lease: int = dataclasses.field(default=0, compare=False)  # under which it is ours: the number of this life of the gateway
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QueuedMessage:
     """A message with those of its recipients that are leased to us."""
 
@@ -134,7 +135,7 @@ class QueuedMessage:
         return len(self.header) + self.body.size
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Queued:
     """The message is on disk. `standing` has its charge in it; None when nobody was charged."""
 
@@ -142,7 +143,7 @@ class Queued:
     standing: Standing | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Duplicate:
     """The same submission was taken before, as `first` (a queue id): nothing was queued or charged."""
 
@@ -152,7 +153,7 @@ class Duplicate:
 Added = Queued | Duplicate | Denied
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What the next hop made of one recipient. `code` 0: no reply came (connection lost, timeout, refused)."""
 
@@ -169,7 +170,7 @@ class Outcome:
     unconfirmed: bool = False  # the final reply was lost: it may have arrived, and may arrive again
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """How an outcome is written down."""
 
@@ -179,7 +180,7 @@ class Record:
     delay_warned: bool = False  # a delay report goes out with this record
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QueueCounts:
     """Figures for the metrics: recipients by state, and the age in seconds of the oldest one still waiting."""
 

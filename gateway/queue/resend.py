@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from operator import attrgetter
 
 from gateway.queue.model import Envelope, NewRecipient
 
@@ -12,10 +13,7 @@ def resend_key(account_id: str, envelope: Envelope, recipients: Sequence[NewReci
     Neither the order of recipients nor SIZE and BODY count: a client may connect anew to do it another way.
     """
     parts = [account_id, envelope.sender, envelope.ret, envelope.envid]
-    for recipient in sorted(recipients, key=lambda one: one.address):
+    for recipient in sorted(recipients, key=attrgetter("address")):
         parts += [recipient.address, recipient.notify, recipient.orcpt]
-    digest = hashlib.sha256(content)
-    for part in parts:
-        octets = part.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:%b" % (len(octets), octets))
-    return digest.hexdigest()
+    octets = [part.encode("utf-8", "surrogatepass") for part in parts]
+    return hashlib.sha256(content + b"".join([b"%d:%b" % (len(each), each) for each in octets])).hexdigest()

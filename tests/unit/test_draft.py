@@ -78,7 +78,7 @@ def test_where_the_header_ends(message: bytes, header: bytes, body: bytes) -> No
     for pieces in [[message], *every_cut(message)]:
         draft = fill(pieces)
         assert draft.refusal is None
-        assert (draft.header.encode(), body_of(draft)) == (header, body), pieces
+        assert (draft.header.block, body_of(draft)) == (header, body), pieces
 
 
 fields = st.sampled_from([b"A: b\r\n", b"Subject: c\r\n d\r\n", b"From: demo@example.com\r\n", b"junk\r\n", b"\r\n", b" \r\n"])

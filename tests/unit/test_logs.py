@@ -23,6 +23,7 @@ BREAKS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202e]")
 def _restored() -> Iterator[None]:
     yield
     structlog.reset_defaults()
+    maillog.log = structlog.get_logger("gateway")
 
 
 class Written:

@@ -18,7 +18,7 @@ from tests.fakes import FakeBodies
 from tests.unit.awaiting import value_of
 
 BLIND = "blind+tag@bücher.example"
-NOW = datetime(2024, 6, 3, 10, 20, 30, tzinfo=UTC)
+NOW = datetime(2024, 6, 3, 10, 20, 30, tzinfo=UTC).timestamp()
 TRACE = Trace("smtp.example.com", "0123456789abcdef", "laptop.lan", None, "ESMTPSA", "TLSv1.3")
 
 
@@ -128,8 +128,7 @@ def _spellings(who: str) -> list[bytes]:
 
 
 def _queued(block: bytes) -> bytes:
-    header = rewrite(Header.parse(block), trace=TRACE, date=NOW, message_id="17", login="me@example.com")
-    return header.encode() + b"\r\n"
+    return rewrite(Header.parse(block), trace=TRACE, date=NOW, message_id="17", login="me@example.com") + b"\r\n"
 
 
 @given(_blocks())
@@ -159,7 +158,7 @@ def _reported(block: bytes, recipients: list[str], ret: str) -> list[tuple[Recip
     message = QueuedMessage(
         "M", "1", Envelope("me@example.com", ret=ret), _queued(block), Inline(b"body\r\n"), 1.0, tuple(rows)
     )
-    reporter = Reporter("gw.example", FakeBodies(), lambda: "R000000000000001", NOW.timestamp)
+    reporter = Reporter("gw.example", FakeBodies(), lambda: "R000000000000001", lambda: NOW)
     reports = []
     for group in transactions(rows):
         outcomes = [Outcome(row, Result.FAILED, 550, "5.1.1", f"no {row.address} here", "hop") for row in group]

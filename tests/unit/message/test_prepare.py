@@ -12,13 +12,13 @@ from gateway import address
 from gateway.message.header import BadContent, Header
 from gateway.message.prepare import Trace, check, classify, rewrite, senders
 
-NOW = datetime(2024, 6, 3, 10, 20, 30, tzinfo=UTC)
+NOW = datetime(2024, 6, 3, 10, 20, 30, tzinfo=UTC).timestamp()
 HIDDEN = Trace("smtp.example.com", "0123456789abcdef", "laptop.lan", None, "ESMTPSA", "TLSv1.3")
 COMPLETE = b"From: a@x.example\r\nDate: then\r\nMessage-ID: <1@x>\r\n"
 
 
 def _rewritten(block: bytes, trace: Trace = HIDDEN, login: str = "me@example.com") -> bytes:
-    return rewrite(Header.parse(block), trace=trace, date=NOW, message_id="17", login=login).encode()
+    return rewrite(Header.parse(block), trace=trace, date=NOW, message_id="17", login=login)
 
 
 _RECEIVED = (
@@ -85,10 +85,10 @@ def test_received_names_a_client_that_is_not_hidden(helo: str, client: str, clau
 def test_no_helo_can_break_out_of_received(helo: str) -> None:
     trace = Trace("smtp.example.com", "0123456789abcdef", helo, "192.0.2.1", "ESMTPSA", "TLSv1.3")
     (received, *rest) = Header.parse(_rewritten(COMPLETE, trace)).fields
-    assert [field.name for field in rest] == [b"From", b"Date", b"Message-ID"]
-    assert received.raw.count(b"\r\n") == 3
-    assert max(map(len, received.raw.split(b"\r\n"))) < 330
-    parsed = BytesParser(policy=policy.SMTP).parsebytes(received.raw + b"\r\n")
+    assert [name for _, name in rest] == [b"From", b"Date", b"Message-ID"]
+    assert received[0].count(b"\r\n") == 3
+    assert max(map(len, received[0].split(b"\r\n"))) < 330
+    parsed = BytesParser(policy=policy.SMTP).parsebytes(received[0] + b"\r\n")
     assert parsed.keys() == ["Received"]
 
 
