@@ -130,6 +130,8 @@ class DotReader:
 
 def _could_begin_end(buffer: bytearray) -> int:
     """How many octets at the end of `buffer` may be the beginning of the end mark."""
+    if not buffer.endswith((b"\r", b"\n", b".")):
+        return 0
     return next((n for n in (4, 3, 2, 1) if buffer.endswith(_END_OF_DATA[:n])), 0)
 
 

@@ -458,7 +458,8 @@ class TestDecisions:
         line.heard()
         bodies.bugs = 1
         with capture_logs() as logs:
-            line.say(b"y" * 400_000 + b"\r\n")
+            line.say(b"y" * 600_000 + b"\r\n")
+            line.advance(0)
         assert [entry["event"] for entry in logs] == ["unexpected error"]
         line.say(b"end\r\n.\r\n")
         assert line.heard() == [451]
