@@ -113,8 +113,9 @@ class Spool:
         self._run(_translated, function, path).addBoth(settle)
         return outer
 
-    def make_durable(self, descriptor: int, name: str) -> None:
-        """Sync, rename, sync the folder. Runs in a thread; raises OSError."""
+    def make_durable(self, descriptor: int, name: str, rest: bytes) -> None:
+        """Write the rest, sync, rename, sync the folder. Runs in a thread; raises OSError."""
+        _write_all(descriptor, rest)
         os.fsync(descriptor)
         path = path_of(self.folder, name)
         if path.parent not in self._durable:
@@ -151,6 +152,12 @@ class _OpenFile:
         """`function(descriptor, *arguments)` in this thread; None while a thread works on the file. It must not wait."""
         return None if self._lock.locked else function(self._descriptor, *arguments)
 
+    def last_step(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """As `step`; the descriptor is closed after it, whatever comes of it."""
+        done = self.step(_and_close, function, *arguments)
+        self._descriptor = -1
+        return done
+
     def close(self) -> Deferred[None]:
         """Close once the steps before are done."""
         closed = self.step(_close)
@@ -170,10 +177,10 @@ class _Writer:
         self._size += len(data)
         await self._file.step(_write_all, data)
 
-    async def finish(self) -> Spooled:
-        await self._file.step(self._spool.make_durable, self._name)
+    async def finish(self, rest: bytes = b"") -> Spooled:
+        self._size += len(rest)
+        await self._file.last_step(self._spool.make_durable, self._name, rest)
         self._finished = True
-        await self._file.close()
         return Spooled(self._name, self._size)
 
     async def discard(self) -> None:
@@ -283,6 +290,13 @@ def _read_block(descriptor: int, position: int) -> bytes:
 def _close(descriptor: int) -> None:
     with suppress(OSError):  # what matters was synced before; an abandoned file may say what it likes
         os.close(descriptor)
+
+
+def _and_close(descriptor: int, function: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return function(descriptor, *arguments)
+    finally:
+        _close(descriptor)
 
 
 def _abandon(descriptor: int, folder: Path, name: str) -> None:

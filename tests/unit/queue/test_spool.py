@@ -15,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from gateway.errors import ConfigError, StorageFull, Unavailable
 from gateway.queue.model import Spooled
 from gateway.queue.ports import BodyWriter
-from gateway.queue.spool import Spool, unlink
+from gateway.queue.spool import BLOCK, Spool, unlink
 from tests.pump import Pump, deferred
 
 T = TypeVar("T")
@@ -180,6 +180,50 @@ def test_a_partial_write_goes_on(pump: Pump, spool: Spool, monkeypatch: pytest.M
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
     pump.result(begun(pump, spool, b"0123456789").finish())
     assert (spool.folder / "zY" / NAME).read_bytes() == b"0123456789"
+
+
+def test_what_the_kernel_has_in_memory_is_read_without_a_thread(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(2 * BLOCK + 100)
+    reader = pump.result(spool.open(pump.result(begun(pump, spool, data).finish())))
+    monkeypatch.setattr(os, "pread", _never)
+    assert [pump.result(reader.read()) for _ in range(4)] == [data[:BLOCK], data[BLOCK : 2 * BLOCK], data[2 * BLOCK :], b""]
+    reader.close()
+
+
+def _never(*_: object) -> bytes:
+    raise AssertionError
+
+
+def _not_cached(*_: object) -> int:
+    raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+
+def _partly_cached(descriptor: int, buffers: list[bytearray], position: int, flags: int) -> int:
+    """A page is in memory, the next one is not."""
+    if position % 8192:
+        return _not_cached()
+    buffers[0][:4096] = os.pread(descriptor, 4096, position).ljust(4096)
+    return min(4096, os.fstat(descriptor).st_size - position)
+
+
+@pytest.mark.parametrize("preadv", [_not_cached, _partly_cached, None])
+def test_what_the_kernel_does_not_have_is_read_in_a_thread(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch, preadv: Callable[..., int] | None
+) -> None:
+    data = os.urandom(BLOCK + 5000)
+    body = pump.result(begun(pump, spool, data).finish())
+    if preadv is None:
+        monkeypatch.delattr(os, "preadv")  # as on systems without it
+    else:
+        monkeypatch.setattr(os, "preadv", preadv)
+    reader = pump.result(spool.open(body))
+    blocks = []
+    while block := pump.result(reader.read()):
+        blocks.append(block)
+    assert b"".join(blocks) == data
+    reader.close()
 
 
 def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
