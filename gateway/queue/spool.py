@@ -148,9 +148,9 @@ class _OpenFile:
         self._lock.acquire().addCallback(begin)
         return outer
 
-    def at_once(self, function: Callable[..., T | None], *arguments: Any) -> T | None:
-        """`function(descriptor, *arguments)` in this thread; None while a thread works on the file. It must not wait."""
-        return None if self._lock.locked else function(self._descriptor, *arguments)
+    def at_once(self, function: Callable[..., T], *arguments: Any) -> T:
+        """`function(descriptor, *arguments)` in this thread, whatever others do with the file. It must not wait."""
+        return function(self._descriptor, *arguments)
 
     def last_step(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """As `step`; the descriptor is closed after it, whatever comes of it."""

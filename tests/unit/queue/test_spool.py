@@ -192,6 +192,10 @@ def test_what_the_kernel_has_in_memory_is_read_without_a_thread(
     reader.close()
 
 
+def _no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
 def _never(*_: object) -> bytes:
     raise AssertionError
 
@@ -259,6 +263,19 @@ def test_a_descriptor_that_nobody_waits_for_is_closed(pump: Pump, spool: Spool) 
     creating.cancel()
     assert isinstance(pump.failure(creating), CancelledError)
     pump.until(lambda: (spool.folder / "tmp" / NAME).exists() and len(os.listdir("/proc/self/fd")) <= before)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_end_of_a_body_closes_its_file(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    writer = begun(pump, spool)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    if full:
+        monkeypatch.setattr(os, "fsync", _no_space)
+        assert isinstance(pump.failure(writer.finish()), StorageFull)
+    else:
+        pump.result(writer.finish())
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_nothing_can_be_written_after_the_end(pump: Pump, spool: Spool) -> None:
