@@ -74,8 +74,8 @@ class _FakeWriter:
         self._bodies.check()
         self._bodies.growing[self._name] += data
 
-    async def finish(self) -> Spooled:
-        self._bodies.check()
+    async def finish(self, rest: bytes = b"") -> Spooled:
+        await self.write(rest)
         data = bytes(self._bodies.growing.pop(self._name))
         self._bodies.files[self._name] = data
         return Spooled(self._name, len(data))

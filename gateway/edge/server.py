@@ -40,6 +40,7 @@ COMMAND_WAIT = 300.0  # RFC 5321 section 4.5.3.2.7, for the whole command
 BODY_WAIT = 180.0  # section 4.5.3.2.5, between two parts of a message
 SIGN_IN_WAIT = 600.0  # a session that nobody has signed in to ends then, whatever it says meanwhile
 SLOWEST = 4096  # octets a second: with ten minutes on top, a message may take no longer than that
+RECORD = 16384  # octets of a full TLS record (RFC 8446 section 5.1): more are on their way
 TURN = 25  # events that one session may have answered before others have their turn
 LINGER = 20.0  # for the peer to take our last words before the connection is cut
 LINGER_AT_STOP = 3.0
@@ -120,6 +121,7 @@ class SubmissionProtocol(Protocol):
         self._wake: Deferred[None] | None = None
         self._handshake = False  # begun and not done
         self._admitted = self._gone = self._choked = self._deaf = self._ending = False
+        self._reads_soon = False  # what has come is taken at the end of the reactor's turn
         self._answered = 0  # events in this turn
         self._began = 0.0
         self._body_until = 0.0
@@ -156,7 +158,11 @@ class SubmissionProtocol(Protocol):
         if self._session.held > HELD and (self._wake is None or self._choked) and not self._deaf:
             self._deaf = True
             self._tcp().pauseProducing()
-        self._wake_up()
+        if len(data) < RECORD or not self._session.in_body:
+            self._wake_up()
+        elif not self._reads_soon:
+            self._reads_soon = True
+            self._edge.clock.callLater(0.0, self._read_all)
 
     def handshakeCompleted(self) -> None:
         self._handshake = False
@@ -271,6 +277,11 @@ class SubmissionProtocol(Protocol):
         if self._deaf:
             self._deaf = False
             self._tcp().resumeProducing()
+
+    def _read_all(self) -> None:
+        """Take the records of a large message that came at once: each by itself costs more than what is in it."""
+        self._reads_soon = False
+        self._wake_up()
 
     def _others_first(self) -> Deferred[None]:
         """Let the reactor do what waits: a full buffer of quick commands must not hold up other sessions."""

@@ -24,14 +24,13 @@ class BodyBuffer:
         if self._writer is None and self.size > INLINE:
             self._writer = await self._bodies.create(self._name)
         if self._writer is not None and len(self._pending) >= BLOCK:
-            await self._flush(self._writer)
+            await self._writer.write(self._taken())
 
     async def finish(self) -> BodyRef:
         """The whole body, on disk unless it is small. Raises as `write`."""
         if self._writer is None:
-            return Inline(bytes(self._pending))
-        await self._flush(self._writer)
-        return await self._writer.finish()
+            return Inline(self._taken())
+        return await self._writer.finish(self._taken())
 
     async def discard(self) -> None:
         """Drop everything; never raises. Of a finished body it drops nothing: its row may be there already."""
@@ -39,7 +38,8 @@ class BodyBuffer:
         if self._writer is not None:
             await self._writer.discard()
 
-    async def _flush(self, writer: BodyWriter) -> None:
+    def _taken(self) -> bytes:
+        """All that is held, which is then the caller's."""
         block = bytes(self._pending)
         self._pending.clear()
-        await writer.write(block)
+        return block

@@ -15,8 +15,8 @@ class BodyWriter(Protocol):
         """Append. Raises StorageFull or Unavailable; the writer is then good for `discard` only."""
         ...
 
-    def finish(self) -> Awaitable[Spooled]:
-        """Make what was written durable: fsync, rename, fsync of the folder. Raises as `write`."""
+    def finish(self, rest: bytes = b"") -> Awaitable[Spooled]:
+        """Append `rest`, and make all that was written durable: fsync, rename, fsync of the folder. Raises as `write`."""
         ...
 
     def discard(self) -> Awaitable[None]:

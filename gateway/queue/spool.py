@@ -52,6 +52,7 @@ class Spool:
         self._run = run
         self._durable: set[Path] = set()  # subfolders whose own entry is known to be on disk
         self._suspects: set[Path] = set()  # old files that no row named at the last sweep
+        self._block = bytearray(BLOCK)  # for reads in the reactor's own thread, one at a time
 
     def prepare(self) -> None:
         """Make the folder, for its owner alone. Raises ConfigError. Blocks: for the start only."""
@@ -72,7 +73,8 @@ class Spool:
         """See the port."""
         if isinstance(body, Inline):
             return InlineReader(body.data)
-        return _Reader(_OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run))
+        file = _OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run)
+        return _Reader(file, self._block)
 
     async def remove(self, body: Spooled) -> None:
         """See the port. What cannot be removed now is swept later."""
@@ -111,8 +113,9 @@ class Spool:
         self._run(_translated, function, path).addBoth(settle)
         return outer
 
-    def make_durable(self, descriptor: int, name: str) -> None:
-        """Sync, rename, sync the folder. Runs in a thread; raises OSError."""
+    def make_durable(self, descriptor: int, name: str, rest: bytes) -> None:
+        """Write the rest, sync, rename, sync the folder. Runs in a thread; raises OSError."""
+        _write_all(descriptor, rest)
         os.fsync(descriptor)
         path = path_of(self.folder, name)
         if path.parent not in self._durable:
@@ -145,6 +148,16 @@ class _OpenFile:
         self._lock.acquire().addCallback(begin)
         return outer
 
+    def at_once(self, function: Callable[..., T], *arguments: Any) -> T:
+        """`function(descriptor, *arguments)` in this thread, whatever others do with the file. It must not wait."""
+        return function(self._descriptor, *arguments)
+
+    def last_step(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """As `step`; the descriptor is closed after it, whatever comes of it."""
+        done = self.step(_and_close, function, *arguments)
+        self._descriptor = -1
+        return done
+
     def close(self) -> Deferred[None]:
         """Close once the steps before are done."""
         closed = self.step(_close)
@@ -164,10 +177,10 @@ class _Writer:
         self._size += len(data)
         await self._file.step(_write_all, data)
 
-    async def finish(self) -> Spooled:
-        await self._file.step(self._spool.make_durable, self._name)
+    async def finish(self, rest: bytes = b"") -> Spooled:
+        self._size += len(rest)
+        await self._file.last_step(self._spool.make_durable, self._name, rest)
         self._finished = True
-        await self._file.close()
         return Spooled(self._name, self._size)
 
     async def discard(self) -> None:
@@ -178,11 +191,19 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, file: _OpenFile) -> None:
-        self._file = file
+    """Reads what the kernel has in memory at once: a large message goes out soon after it came, and threads cost more."""
 
-    def read(self) -> Deferred[bytes]:
-        return self._file.step(_read_block)
+    def __init__(self, file: _OpenFile, buffer: bytearray) -> None:
+        self._file = file
+        self._buffer = buffer
+        self._position = 0
+
+    async def read(self) -> bytes:
+        block = self._file.at_once(_read_cached, self._buffer, self._position)
+        if block is None:
+            block = await self._file.step(_read_block, self._position)
+        self._position += len(block)
+        return block
 
     def close(self) -> None:
         self._file.close()
@@ -219,6 +240,15 @@ def _check(name: str) -> None:
         raise ValueError("not the name of a spooled body")
 
 
+def _read_cached(descriptor: int, buffer: bytearray, position: int) -> bytes | None:
+    """As much of the block as is in the kernel's memory; None when the disk has to be asked, or the system cannot say."""
+    try:
+        octets = os.preadv(descriptor, [buffer], position, os.RWF_NOWAIT)
+    except (OSError, AttributeError):  # what is wrong comes out in the thread
+        return None
+    return bytes(memoryview(buffer)[:octets])
+
+
 def _pass_on(result: Any, outer: Deferred[Any]) -> None:
     """Fire `outer`, which drops it when its caller has given up."""
     if isinstance(result, Failure):
@@ -253,13 +283,20 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _read_block(descriptor: int) -> bytes:
-    return os.read(descriptor, BLOCK)
+def _read_block(descriptor: int, position: int) -> bytes:
+    return os.pread(descriptor, BLOCK, position)
 
 
 def _close(descriptor: int) -> None:
     with suppress(OSError):  # what matters was synced before; an abandoned file may say what it likes
         os.close(descriptor)
+
+
+def _and_close(descriptor: int, function: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return function(descriptor, *arguments)
+    finally:
+        _close(descriptor)
 
 
 def _abandon(descriptor: int, folder: Path, name: str) -> None:

@@ -12,6 +12,9 @@ class Stuffer:
         self._tail = b"\r\n"  # the last octets sent: a message starts at the start of a line
 
     def stuff(self, block: bytes) -> bytes:
+        if b"." not in block:  # as in base64, which most of a large message is
+            self._tail = (self._tail + block[-2:])[-2:]
+            return block
         joined = self._tail + block
         stuffed = joined.replace(b"\r\n.", b"\r\n..")[len(self._tail) :]
         self._tail = joined[-2:]

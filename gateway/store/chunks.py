@@ -83,7 +83,8 @@ class _Writer:
         while len(self._pending) >= CHUNK:
             await self._put()
 
-    async def finish(self) -> Spooled:
+    async def finish(self, rest: bytes = b"") -> Spooled:
+        await self.write(rest)
         if self._pending:
             await self._put()
         self._finished = True

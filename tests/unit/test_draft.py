@@ -119,7 +119,7 @@ class Drain(FakeBodies):
 
     async def write(self, data: bytes) -> None: ...
 
-    async def finish(self) -> Spooled:
+    async def finish(self, rest: bytes = b"") -> Spooled:
         return Spooled("ID", 0)
 
     async def discard(self) -> None: ...

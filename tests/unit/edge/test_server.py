@@ -108,6 +108,55 @@ class TestOrder:
         assert line.heard() == [250, 250, 500, 354]
 
 
+class TestLargeMessages:
+    """Records of a message that come at once are taken at once; none is waited for that may not come."""
+
+    def test_full_records_are_taken_at_the_end_of_the_turn(self) -> None:
+        line = large_message()
+        for _ in range(2):
+            line.say(*[b"x" * server.RECORD] * 4)
+            assert line.protocol._session.held >= 4 * server.RECORD
+            line.advance(0)
+            assert line.protocol._session.held == 0
+
+    def test_a_message_that_ends_with_a_full_record_is_answered(self) -> None:
+        line = large_message()
+        line.say(b"x" * (server.RECORD - 5) + b"\r\n.\r\n")
+        line.advance(0)
+        assert line.heard() == [250]
+
+    def test_a_short_record_is_taken_with_all_before_it(self) -> None:
+        line = large_message()
+        line.say(b"x" * server.RECORD, b"end\r\n.\r\n")
+        assert line.heard() == [250]
+        line.advance(0)
+        line.say(b"NOOP\r\n")
+        assert line.heard() == [250]
+
+    def test_a_peer_that_goes_within_the_turn(self) -> None:
+        line = large_message()
+        line.say(b"x" * server.RECORD)
+        line.hang_up()
+        line.advance(0)
+        assert line.gateway.queued == []
+        assert line.gateway.clock.getDelayedCalls() == []
+
+    def test_commands_of_that_size_are_taken_as_they_come(self) -> None:
+        line = Line.signed_in(Gateway())
+        line.say(b"NOOP\r\n" * (server.RECORD // 6 + 1))
+        assert 250 in line.heard()
+
+
+def large_message() -> Line:
+    """A session in the middle of a message."""
+    gateway = Gateway()
+    gateway.sign_in.judge.ceiling = 1_000_000
+    line = Line.signed_in(gateway)
+    line.say(ENVELOPE, b"Subject: s\r\n\r\n")
+    line.heard()
+    return line
+
+
 class TestMemory:
     def test_a_peer_that_talks_on_during_a_decision_has_to_wait(self) -> None:
         gateway = Gateway()
@@ -458,7 +507,8 @@ class TestDecisions:
         line.heard()
         bodies.bugs = 1
         with capture_logs() as logs:
-            line.say(b"y" * 400_000 + b"\r\n")
+            line.say(b"y" * 600_000 + b"\r\n")
+            line.advance(0)
         assert [entry["event"] for entry in logs] == ["unexpected error"]
         line.say(b"end\r\n.\r\n")
         assert line.heard() == [451]

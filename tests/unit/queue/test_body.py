@@ -4,6 +4,7 @@ import pytest
 
 from gateway.errors import StorageFull
 from gateway.queue.body import BLOCK, INLINE, BodyBuffer
+from gateway.queue.model import Spooled
 from gateway.queue.ports import BodyWriter
 from tests.fakes import FakeBodies
 from tests.pump import Pump
@@ -26,11 +27,15 @@ class CountingBodies(FakeBodies):
 class _Counting:
     def __init__(self, writer: BodyWriter, blocks: list[int]) -> None:
         self._writer, self._blocks = writer, blocks
-        self.finish, self.discard = writer.finish, writer.discard
+        self.discard = writer.discard
 
     async def write(self, data: bytes) -> None:
         self._blocks.append(len(data))
         await self._writer.write(data)
+
+    async def finish(self, rest: bytes = b"") -> Spooled:
+        self._blocks.append(len(rest))
+        return await self._writer.finish(rest)
 
 
 def test_it_writes_in_large_blocks_only() -> None:

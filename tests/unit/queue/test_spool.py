@@ -15,7 +15,7 @@ from twisted.python.threadpool import ThreadPool
 from gateway.errors import ConfigError, StorageFull, Unavailable
 from gateway.queue.model import Spooled
 from gateway.queue.ports import BodyWriter
-from gateway.queue.spool import Spool, unlink
+from gateway.queue.spool import BLOCK, Spool, unlink
 from tests.pump import Pump, deferred
 
 T = TypeVar("T")
@@ -182,6 +182,54 @@ def test_a_partial_write_goes_on(pump: Pump, spool: Spool, monkeypatch: pytest.M
     assert (spool.folder / "zY" / NAME).read_bytes() == b"0123456789"
 
 
+def test_what_the_kernel_has_in_memory_is_read_without_a_thread(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(2 * BLOCK + 100)
+    reader = pump.result(spool.open(pump.result(begun(pump, spool, data).finish())))
+    monkeypatch.setattr(os, "pread", _never)
+    assert [pump.result(reader.read()) for _ in range(4)] == [data[:BLOCK], data[BLOCK : 2 * BLOCK], data[2 * BLOCK :], b""]
+    reader.close()
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no space left")
+
+
+def _never(*_: object) -> bytes:
+    raise AssertionError
+
+
+def _not_cached(*_: object) -> int:
+    raise BlockingIOError(errno.EAGAIN, "not in memory")
+
+
+def _partly_cached(descriptor: int, buffers: list[bytearray], position: int, flags: int) -> int:
+    """A page is in memory, the next one is not."""
+    if position % 8192:
+        return _not_cached()
+    buffers[0][:4096] = os.pread(descriptor, 4096, position).ljust(4096)
+    return min(4096, os.fstat(descriptor).st_size - position)
+
+
+@pytest.mark.parametrize("preadv", [_not_cached, _partly_cached, None])
+def test_what_the_kernel_does_not_have_is_read_in_a_thread(
+    pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch, preadv: Callable[..., int] | None
+) -> None:
+    data = os.urandom(BLOCK + 5000)
+    body = pump.result(begun(pump, spool, data).finish())
+    if preadv is None:
+        monkeypatch.delattr(os, "preadv")  # as on systems without it
+    else:
+        monkeypatch.setattr(os, "preadv", preadv)
+    reader = pump.result(spool.open(body))
+    blocks = []
+    while block := pump.result(reader.read()):
+        blocks.append(block)
+    assert b"".join(blocks) == data
+    reader.close()
+
+
 def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = begun(pump, spool)
     gate: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -215,6 +263,19 @@ def test_a_descriptor_that_nobody_waits_for_is_closed(pump: Pump, spool: Spool) 
     creating.cancel()
     assert isinstance(pump.failure(creating), CancelledError)
     pump.until(lambda: (spool.folder / "tmp" / NAME).exists() and len(os.listdir("/proc/self/fd")) <= before)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_end_of_a_body_closes_its_file(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    writer = begun(pump, spool)
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    if full:
+        monkeypatch.setattr(os, "fsync", _no_space)
+        assert isinstance(pump.failure(writer.finish()), StorageFull)
+    else:
+        pump.result(writer.finish())
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_nothing_can_be_written_after_the_end(pump: Pump, spool: Spool) -> None:

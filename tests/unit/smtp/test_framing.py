@@ -190,6 +190,32 @@ def test_what_the_counter_remembers(block: bytes, seen: set[str]) -> None:
     assert {name for name in ("bare_cr", "bare_lf", "nul", "eight_bit") if getattr(counter, name)} == seen
 
 
+@given(bodies | st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"\x0b", b"\x85", b"abc"])).map(b"".join))
+def test_the_counter_against_counting(block: bytes) -> None:
+    counter = BodyCounter()
+    cleaned = counter.clean(block)
+    pairs = block.count(b"\r\n")
+    assert counter.bare_cr == (block.count(b"\r") > pairs)
+    assert counter.bare_lf == (block.count(b"\n") > pairs)
+    assert counter.nul == (b"\0" in block)
+    assert counter.eight_bit == any(octet > 127 for octet in block)
+    assert cleaned == re.sub(rb"\r?\n", b"\r\n", block)
+    assert counter.octets == len(cleaned)
+
+
+@given(cuts(bodies))
+def test_data_against_the_whole_text(octets: tuple[bytes, list[bytes]]) -> None:
+    """What is handed on of a message that comes in pieces, some with dots and some without, is RFC 5321's section 4.5.2."""
+    whole, pieces = octets
+    message = re.split(rb"(?:\A|\r\n)\.\r\n", whole + b"\r\n.\r\n", maxsplit=1)[0]
+    ended = re.search(rb"(?:\A|\r\n)\.\r\n", whole + b"\r\n.\r\n")
+    assert ended is not None
+    message += b"\r\n" if ended[0].startswith(b"\r\n") else b""
+    taken, _, _, done = read_data([*pieces, b"\r\n.\r\n"])
+    assert done
+    assert taken == re.sub(rb"(?<!\r)\n", b"\r\n", re.sub(rb"(\A|\r\n)\.", rb"\1", message))
+
+
 def join(chunks: list[bytes]) -> tuple[bytes, BodyCounter]:
     counter = BodyCounter()
     joiner = ChunkJoiner(counter)
