@@ -180,6 +180,14 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of records: spooled bodies that nobody needs any more, and the ids of recipients that were not ours now."""
+
+    bodies: Sequence[Spooled] = ()
+    late: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class QueueCounts:
     """Figures for the metrics: recipients by state, and the age in seconds of the oldest one still waiting."""
 

@@ -39,6 +39,7 @@ from gateway.queue.model import (
     QueuedMessage,
     Recipient,
     Record,
+    Recorded,
     Spooled,
     State,
 )
@@ -191,7 +192,7 @@ class SqlOutbox:
         us = await self.processes.leasing()
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
-    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[Recorded]:
         return self._database.write(lambda connection: _record(connection, records, reports))
 
     def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:
@@ -273,15 +274,15 @@ def _recipient(row: Row[Any]) -> Recipient:
     )
 
 
-def _record(connection: Connection, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+def _record(connection: Connection, records: Sequence[Record], reports: Sequence[NewMessage]) -> Recorded:
     touched = [_settle(connection, record) for record in records]
-    late = touched.count(None)
+    late = frozenset(r.outcome.recipient.id for r, message_id in zip(records, touched, strict=True) if message_id is None)
     if late:
-        maillog.outcomes_too_late(late)
-    if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
+        maillog.outcomes_too_late(len(late))
+    if len(late) < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
         for report in reports:
             insert_message(connection, report, None)
-    return drop_bodies(connection, {id_ for id_ in touched if id_ is not None})
+    return Recorded(drop_bodies(connection, {id_ for id_ in touched if id_ is not None}), late)
 
 
 def _settle(connection: Connection, record: Record) -> str | None:

@@ -23,8 +23,8 @@ from gateway.queue.model import (
     QueuedMessage,
     Recipient,
     Record,
+    Recorded,
     Result,
-    Spooled,
     State,
 )
 from gateway.queue.reports import Reporter
@@ -83,7 +83,7 @@ class CountingOutbox(FakeOutbox):
         self.tick()
         return await super().overdue(limit, warn_after=warn_after, give_up=give_up)
 
-    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Recorded:
         self.tick()
         return await super().record(records, reports)
 
