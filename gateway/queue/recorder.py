@@ -21,9 +21,7 @@ from gateway.queue.ports import Bodies, Outbox
 from gateway.queue.reports import Reporter, wants
 from gateway.queue.schedule import Schedule
 
-MOST_TOGETHER = (
-    200  # outcomes in a write, about: a long one would hold up those who wait for their 250
-)
+MOST_TOGETHER = 200  # outcomes in a write, about: a long one would hold up those who wait for their 250
 UNREACHABLE_PAUSE = 5.0  # seconds until a recipient may be tried again that no hop could be reached for
 _DOING = "recording a delivery"
 
