@@ -15,6 +15,7 @@ from gateway.queue.model import (
     QueuedMessage,
     Recipient,
     Record,
+    Recorded,
     Spooled,
     State,
 )
@@ -118,7 +119,7 @@ class FakeOutbox:
             taken.append(self._queued(message_id, rows))
         return taken
 
-    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Recorded:
         self._check()
         ours = [record for record in records if self._is_ours(record.outcome.recipient)]
         for record in ours:
@@ -127,7 +128,8 @@ class FakeOutbox:
         if ours or not records:
             for report in reports:
                 self._insert(report, lease=False)
-        return self._drop({self.rows[record.outcome.recipient.id].message_id for record in ours})
+        late = frozenset(record.outcome.recipient.id for record in records if record not in ours)
+        return Recorded(self._drop({self.rows[record.outcome.recipient.id].message_id for record in ours}), late)
 
     async def release(self, recipients: Sequence[Recipient]) -> None:
         self._check()

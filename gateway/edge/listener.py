@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 
 from gateway import maillog
 from gateway.config import Listen
+from gateway.deadline import Deadline
 from gateway.edge import proxy_protocol
-from gateway.edge.deadline import Deadline
 from gateway.edge.limits import Admission, is_within
 from gateway.edge.proxy_protocol import BadHeader
 from gateway.edge.server import Edge, SubmissionProtocol

@@ -21,8 +21,8 @@ from zope.interface import implementer
 
 from gateway import maillog, reply
 from gateway.config import Listen, Lockout
+from gateway.deadline import Deadline
 from gateway.edge.command_counts import CommandCounts
-from gateway.edge.deadline import Deadline
 from gateway.edge.limits import Admission, Door, network_of
 from gateway.edge.tls import ServerTls
 from gateway.errors import Refused, StorageFull, Unavailable

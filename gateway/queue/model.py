@@ -181,6 +181,14 @@ class Record:
 
 
 @value
+class Recorded:
+    """What became of records: spooled bodies that nobody needs any more, and the ids of recipients that were not ours now."""
+
+    bodies: Sequence[Spooled] = ()
+    late: frozenset[int] = frozenset()
+
+
+@value
 class QueueCounts:
     """Figures for the metrics: recipients by state, and the age in seconds of the oldest one still waiting."""
 

@@ -5,7 +5,18 @@ from typing import Protocol
 
 from gateway.queue.allowance import Denied, Standing, Terms
 from gateway.queue.lease import Lease
-from gateway.queue.model import Added, BodyRef, NewMessage, Outcome, QueueCounts, QueuedMessage, Recipient, Record, Spooled
+from gateway.queue.model import (
+    Added,
+    BodyRef,
+    NewMessage,
+    Outcome,
+    QueueCounts,
+    QueuedMessage,
+    Recipient,
+    Record,
+    Recorded,
+    Spooled,
+)
 
 
 class BodyWriter(Protocol):
@@ -77,11 +88,11 @@ class Outbox(Protocol):
         """As `take`, but only messages whose sender has to hear: one not warned after `warn_after` seconds, or given up."""
         ...
 
-    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Awaitable[list[Spooled]]:
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Awaitable[Recorded]:
         """Write down outcomes, release their leases and queue the reports, in one transaction.
 
-        Returns spooled bodies of messages that nobody waits for any more: the caller removes them. An outcome of a
-        recipient that is not leased to us any more changes nothing; when all of them are such, no report is queued.
+        The caller removes the spooled bodies that come back: nobody waits for their messages any more. An outcome of a
+        recipient that is not leased to us any more changes nothing (`late`); when all of them are such, no report is queued.
         One that an operator has held meanwhile stays held instead of being tried again.
         """
         ...

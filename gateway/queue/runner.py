@@ -12,44 +12,29 @@ What is read from the store has waited, so its sender is asked about first (`gat
 that has been disabled meanwhile is held. A straight hand-over was asked about just before its 250.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from gateway import maillog
 from gateway.errors import Unavailable
-from gateway.message.report import Action
 from gateway.metrics import Metrics
+from gateway.queue.insist import Insist
 from gateway.queue.lease import Lease, LeaseLost
-from gateway.queue.model import (
-    Added,
-    NewMessage,
-    Outcome,
-    Queued,
-    QueuedMessage,
-    Recipient,
-    Record,
-    Result,
-    Spooled,
-    State,
-    transactions,
-)
+from gateway.queue.model import Added, NewMessage, Outcome, Queued, QueuedMessage, Recipient, Result, Spooled, transactions
 from gateway.queue.ports import Bodies, Outbox, Relay
+from gateway.queue.recorder import Recorder
 from gateway.queue.reports import Reporter
 from gateway.queue.schedule import Schedule
 from gateway.queue.senders import Senders
-
-T = TypeVar("T")
 
 WINDOW_MESSAGES = 500
 MOST_AT_ONCE = 100  # messages in one look for due mail
 WINDOW_OCTETS = 64 * 1024 * 1024  # of headers and inline bodies in memory
 POLL = 1.0  # seconds between two looks for due mail, for what other processes and operators change
 OVERDUE_EVERY = 15.0  # seconds between two looks for senders to warn while no hop can be reached
-UNREACHABLE_PAUSE = 5.0  # seconds until a recipient may be tried again that no hop could be reached for
-STORE_PAUSE = 1.0  # seconds before outcomes that the store refused are offered again
 
 
 class Runner:
@@ -69,17 +54,14 @@ class Runner:
         self.relay = relay
         self.schedule = schedule
         self._outbox = outbox
-        self._bodies = bodies
         self._senders = senders
-        self._reporter = reporter
         self._clock = clock
-        self._metrics = metrics
+        self._insist = Insist(clock)
+        self._recorder = Recorder(outbox, bodies, reporter, self._insist, metrics)
         self._messages = self._octets = 0  # under way
-        self._store_refuses = False  # outcomes wait for the store: take nothing new meanwhile
-        self._tasks: set[Deferred[None]] = set()
+        self._tasks = 0
         self._overdue_at = 0.0  # when to look for overdue mail again
         self._next_poll: Any = None  # the IDelayedCall
-        self._stopping = False
         self._all_done: Deferred[None] | None = None  # somebody waits for the last of the tasks
 
     # What others call
@@ -107,7 +89,7 @@ class Runner:
     async def _disown(self, message_id: str) -> None:
         """The commit of `add` may have come through all the same: nobody delivers what is leased to us by it then."""
         try:
-            await self._insist("freeing a message whose commit is unknown", lambda: self._outbox.disown(message_id))
+            await self._insist.until_done("freeing a message whose commit is unknown", lambda: self._outbox.disown(message_id))
         except Unavailable:
             return  # we stop: the next life frees the lease
 
@@ -117,7 +99,7 @@ class Runner:
 
     async def stop(self, patience: float) -> None:
         """Take nothing more, and wait at most `patience` seconds for what is under way."""
-        self._stopping = True
+        self._insist.stopping = True
         if self._next_poll is not None and self._next_poll.active():
             self._next_poll.cancel()
         self._all_done = done = Deferred[None]()
@@ -134,7 +116,7 @@ class Runner:
     # The window
 
     def _has_room(self, octets: int) -> bool:
-        if self._stopping or self._store_refuses:
+        if self._insist.stopping or self._insist.refused:
             return False
         return self._messages < WINDOW_MESSAGES and self._octets + octets <= WINDOW_OCTETS
 
@@ -147,19 +129,23 @@ class Runner:
         self._octets -= octets
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> Deferred[None]:
-        task = ensureDeferred(_reported(work))
-        self._tasks.add(task)
-        task.addCallback(lambda _: self._over(task))
-        return task
+        self._tasks += 1
+        return Deferred.fromCoroutine(self._done(work))
 
-    def _over(self, task: Deferred[None]) -> None:
-        self._tasks.discard(task)
-        self._look_whether_done()
+    async def _done(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it; what nobody expected is logged here, for nobody waits for it."""
+        try:
+            await work
+        except Exception as error:
+            maillog.bug("delivering", error)
+        finally:
+            self._tasks -= 1
+            self._look_whether_done()
 
     # Reading what is due
 
     def _poll_in(self, seconds: float) -> None:
-        if not self._stopping:
+        if not self._insist.stopping:
             self._next_poll = self._clock.callLater(seconds, lambda: self._spawn(self._poll()))
 
     async def _poll(self) -> None:
@@ -182,7 +168,7 @@ class Runner:
         if room > 0:
             due = await self._outbox.next_due()  # takes no lock: an idle queue holds up no writer
             is_due = due is not None and due <= 0
-            return await self._outbox.take(room) if is_due and not self._stopping else []
+            return await self._outbox.take(room) if is_due and not self._insist.stopping else []
         now = self._clock.seconds()
         if now < self._overdue_at:
             return []
@@ -207,7 +193,7 @@ class Runner:
 
     async def _hold_back(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> None:
         try:
-            held = await self._insist("holding mail back", lambda: self._outbox.hold_back(recipients))
+            held = await self._insist.until_done("holding mail back", lambda: self._outbox.hold_back(recipients))
         except Unavailable:
             return  # we stop: the next life frees the lease, and asks again
         maillog.held_back(message.id, message.account_id, held)
@@ -216,10 +202,14 @@ class Runner:
 
     async def _deliver(self, message: QueuedMessage, octets: int, since: float) -> None:
         """`since`: when its lease was asked for."""
-        await DeferredList(
-            [self._spawn(self._deliver_group(message, since, group)) for group in transactions(message.recipients)]
-        )
-        self._leave(octets)
+        groups = transactions(message.recipients)
+        try:
+            if len(groups) == 1:
+                await self._deliver_group(message, since, groups[0])
+            else:
+                await DeferredList([self._spawn(self._deliver_group(message, since, group)) for group in groups])
+        finally:
+            self._leave(octets)
 
     async def _deliver_group(self, message: QueuedMessage, since: float, group: Sequence[Recipient]) -> None:
         """Transaction by transaction, until each has its outcome or is not ours any more."""
@@ -233,32 +223,19 @@ class Runner:
                     asked = self._clock.seconds()
                     rest = await self._still_ours(message, rest)
                     continue
-                await self._settle(message, since, outcomes)
+                await self._recorder.settle(message, message.age + self._clock.seconds() - since, outcomes, self.schedule)
                 done = {outcome.recipient.id for outcome in outcomes}
                 rest = [recipient for recipient in rest if recipient.id not in done]
         except Unavailable:
             return  # we stop: the next life sends what is left
 
-    async def _settle(self, message: QueuedMessage, since: float, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes down, and do what follows. Raises Unavailable: we stop."""
-        age = message.age + self._clock.seconds() - since
-        records = [self._record_of(outcome, age) for outcome in outcomes]
-        try:
-            bodies = await self._write_down(message, age, records)
-        except Unavailable as away:
-            maillog.outcomes_lost(message.id, len(records), str(away))
-            raise
-        for body in bodies:
-            await self._bodies.remove(body)
-        self._tell(message, age, records)
-
     async def _still_ours(self, message: QueuedMessage, recipients: Sequence[Recipient]) -> list[Recipient]:
         """Those that may still be sent to; what an operator has held is let go of. Raises Unavailable: we stop."""
         doing = "looking for mail that may be another's"
-        ours = await self._insist(doing, lambda: self._outbox.still_ours(recipients))
+        ours = await self._insist.until_done(doing, lambda: self._outbox.still_ours(recipients))
         if gone := [recipient for recipient in recipients if recipient not in ours]:
             maillog.leases_lost(message.id, len(gone))
-            await self._insist(doing, lambda: self._outbox.release(gone))
+            await self._insist.until_done(doing, lambda: self._outbox.release(gone))
         return ours
 
     async def _attempt(self, message: QueuedMessage, group: Sequence[Recipient], lease: Lease) -> list[Outcome]:
@@ -275,83 +252,6 @@ class Runner:
             problem = "A problem on our side"
         return [Outcome(recipient, Result.RETRY, 0, "4.3.0", problem, "") for recipient in group]
 
-    def _record_of(self, outcome: Outcome, age: float) -> Record:
-        """What follows from an outcome: delivered, failed, or when to try again."""
-        if outcome.result is Result.DELIVERED:
-            return Record(outcome, State.DELIVERED)
-        if outcome.result is Result.FAILED:
-            return Record(outcome, State.FAILED)
-        pause = self.schedule.next_attempt(outcome.recipient.attempts + 1, age)
-        if pause is None:
-            return Record(outcome, State.FAILED)
-        if not outcome.burns_attempt:
-            pause = min(pause, UNREACHABLE_PAUSE)
-        warned = outcome.recipient.delay_warned
-        return Record(outcome, State.QUEUED, pause, self.schedule.delay_due(age, warned))
-
-    async def _write_down(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[Spooled]:
-        """Record outcomes and queue their reports; the bodies that are not needed any more. Raises Unavailable: we stop."""
-        reports: list[NewMessage] | None = None  # written once: a large one is a file, and there may be many tries
-
-        async def write() -> list[Spooled]:
-            nonlocal reports
-            reports = await self._reports(message, age, records) if reports is None else reports
-            return await self._outbox.record(records, reports)
-
-        return await self._insist("recording a delivery", write)
-
-    async def _insist(self, doing: str, write: Callable[[], Awaitable[T]]) -> T:
-        """Do it again and again while the store does not take it. Raises Unavailable only when we stop."""
-        while True:
-            try:
-                written = await write()
-                self._store_refuses = False
-                return written
-            except Unavailable as away:
-                if self._stopping:
-                    raise
-                if not self._store_refuses:
-                    maillog.store_unavailable(doing, str(away))
-                self._store_refuses = True
-                await self._pause(STORE_PAUSE)
-
-    async def _reports(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> list[NewMessage]:
-        failed = [r.outcome for r in records if r.state is State.FAILED]
-        delayed = [r.outcome for r in records if r.delay_warned]
-        arrived = [r.outcome for r in records if r.state is State.DELIVERED and not r.outcome.relayed_dsn]
-        final = [outcome for outcome in arrived if outcome.final]
-        passed_on = [outcome for outcome in arrived if not outcome.final]
-        left = max(0.0, self.schedule.give_up - age)
-        told = ((Action.FAILED, failed), (Action.DELAYED, delayed), (Action.DELIVERED, final), (Action.RELAYED, passed_on))
-        reports = {}
-        for action, outcomes in told:
-            report = await self._reporter.write(action, message, age, outcomes, retry_for=left)
-            if report is not None:
-                reports[action] = report
-        for action in reports:
-            self._metrics.reports_total.labels(action.value).inc()
-        return list(reports.values())
-
-    def _tell(self, message: QueuedMessage, age: float, records: Sequence[Record]) -> None:
-        for record in records:
-            self._metrics.deliveries_total.labels(_counted(record)).inc()
-            if record.state is State.DELIVERED:
-                self._metrics.delivery_delay_seconds.observe(age)
-            _log(message, record)
-
-    def _pause(self, seconds: float) -> Deferred[None]:
-        pause: Deferred[None] = Deferred()
-        self._clock.callLater(seconds, pause.callback, None)
-        return pause
-
-
-async def _reported(work: Coroutine[Any, Any, None]) -> None:
-    """Do it; what nobody expected is logged here, for nobody waits for it."""
-    try:
-        await work
-    except Exception as error:
-        maillog.bug("delivering", error)
-
 
 def _to_be_held(message: QueuedMessage, disabled: Collection[str]) -> list[Recipient]:
     if message.account_id not in disabled:
@@ -362,29 +262,3 @@ def _to_be_held(message: QueuedMessage, disabled: Collection[str]) -> list[Recip
 def _in_memory(message: NewMessage | QueuedMessage) -> int:
     """The octets that a message keeps in memory while it is under way."""
     return len(message.header) + (0 if isinstance(message.body, Spooled) else message.body.size)
-
-
-def _log(message: QueuedMessage, record: Record) -> None:
-    outcome, recipient = record.outcome, record.outcome.recipient
-    maillog.outcome(
-        _counted(record),
-        queue_id=message.id,
-        account=message.account_id,
-        recipient=recipient.id,
-        field=recipient.field.value,
-        hop=outcome.hop,
-        reply=f"{outcome.code} {outcome.enhanced}".strip(),
-        text=maillog.peer_text(outcome.text),
-        retry_in=round(record.delay) if record.state is State.QUEUED else None,
-    )
-
-
-def _counted(record: Record) -> str:
-    """The label of deliveries_total: delivered, retry, failed, expired, unreachable, unconfirmed."""
-    if record.state is State.QUEUED and record.outcome.unconfirmed:
-        return "unconfirmed"
-    if record.state is State.QUEUED:
-        return "retry" if record.outcome.burns_attempt else "unreachable"
-    if record.state is State.FAILED and record.outcome.result is Result.RETRY:
-        return "expired"
-    return record.outcome.result.value

@@ -1,16 +1,17 @@
 """Connection: pumps one ClientSession over a transport, within the time limits of RFC 5321 section 4.5.3.2.
 
 Time limits hold for a whole reply, never for a line of it, so that a hop which sends a line a minute does not
-hold a place. Bodies stream with back-pressure: the transport says when to wait, and memory holds one block.
+hold a place. Bodies stream with back-pressure: the transport says when to wait, and memory holds one block. What is
+small waits for company, so that a short message leaves with its final dot in one write.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IOpenSSLClientConnectionCreator,
     IPushProducer,
     IReactorTime,
@@ -21,6 +22,7 @@ from twisted.internet.ssl import VerificationError
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.deadline import Deadline
 from gateway.maillog import peer_text
 from gateway.queue.lease import Lease
 from gateway.queue.ports import BodyReader
@@ -44,6 +46,7 @@ LIMITS = {
     Stage.QUIT: 5.0,  # nothing depends on the answer
     Stage.CLOSED: 5.0,  # for what is written to leave and the hop to close its side
 }
+WORTH_A_WRITE = 64 * 1024  # octets of a message that leave before its end is known
 
 
 class TlsFailed(HopDown):
@@ -69,12 +72,12 @@ class Connection(Protocol):
         self._session = ClientSession(settings)
         self._implicit_tls = settings.encrypted
         self._tls = tls
-        self._clock = clock
         self._limits = limits
         self._handshaking = False  # until the first octets through TLS: a certificate is refused after the handshake
-        self._events: DeferredQueue[Event] = DeferredQueue()
-        self._timer: IDelayedCall | None = None
-        self._timed: tuple[Stage, int] | None = None  # what the timer runs for
+        self._events: deque[Event] = deque()
+        self._event_awaited: Deferred[None] | None = None
+        self._deadline = Deadline(clock, lambda: self._give_up("timed out"))
+        self._timed: tuple[Stage, int] | None = None  # what the deadline is for
         self._resumed: Deferred[None] | None = None  # while the transport has asked us to wait
         self._tls_trouble = ""
 
@@ -98,7 +101,7 @@ class Connection(Protocol):
 
     async def opened(self) -> None:
         """Wait until the session is set up. Raises HopDown (TlsFailed), the connection being closed then."""
-        event = await self._events.get()
+        event = await self._event()
         if isinstance(event, Unusable):
             if self._tls_trouble:
                 raise TlsFailed(self._tls_trouble)
@@ -109,13 +112,19 @@ class Connection(Protocol):
         await lease.confirm()
         self._session.begin(transaction)
         self._pump()
-        event = await self._events.get()
+        event = await self._event()
         if isinstance(event, SendBody):
             await self._send(header, body, lease)
-            event = await self._events.get()
+            event = await self._event()
         if not isinstance(event, Finished):
             raise TypeError(f"{type(event).__name__} in a transaction")
         return event
+
+    async def _event(self) -> Event:
+        while not self._events:
+            self._event_awaited = Deferred()
+            await self._event_awaited
+        return self._events.popleft()
 
     def quit(self) -> None:
         """End the session politely; `disconnected` fires soon."""
@@ -134,6 +143,7 @@ class Connection(Protocol):
         transport.registerProducer(self, True)
         try:
             self._session.send_body(header)
+            waiting = len(header)
             while self._session.stage is Stage.BODY:
                 block = await body.read()
                 if not block:
@@ -142,8 +152,12 @@ class Connection(Protocol):
                     return
                 if block:
                     self._session.send_body(block)
+                    waiting += len(block)
                 else:
                     self._session.end_body()
+                if block and waiting < WORTH_A_WRITE:
+                    continue
+                waiting = 0
                 self._timed = None  # a block is progress
                 self._pump()
                 if self._resumed is not None:
@@ -187,7 +201,7 @@ class Connection(Protocol):
             self._tls_trouble = f"TLS with the hop failed: {_tls_reason(reason)}"
         self._session.connection_lost("connection lost")
         self._pump()
-        self._stop_timer()
+        self._deadline.stop()
         self.resumeProducing()
         self.disconnected.callback(None)
 
@@ -200,10 +214,13 @@ class Connection(Protocol):
                 self._session.tls_started()
                 self._write()
             else:
-                self._events.put(event)
+                self._events.append(event)
         if self.closed and self.transport is not None:
             self.transport.loseConnection()
         self._time()
+        if self._events and self._event_awaited is not None:
+            waiting, self._event_awaited = self._event_awaited, None
+            waiting.callback(None)
 
     def _write(self) -> None:
         if data := self._session.data_to_send():
@@ -220,15 +237,12 @@ class Connection(Protocol):
         now_for = (self._session.stage, self._session.replies)
         if now_for == self._timed:
             return
-        self._stop_timer()
         self._timed = now_for
-        if (limit := self._limits.get(now_for[0])) is not None:
-            self._timer = self._clock.callLater(limit, self._give_up, "timed out")
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        limit = self._limits.get(now_for[0])
+        if limit is None:
+            self._deadline.clear()
+        else:
+            self._deadline.within(limit)
 
     def _give_up(self, how: str) -> None:
         if self._handshaking:

@@ -30,8 +30,8 @@ class NextHops:
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         """As `Relay.deliver`; when no hop can be reached, RETRY for all, burning no attempt."""
-        for position in range(len(self._hops)):
-            if not route.may_try(self._health[position], self._clock.seconds()):
+        for position, health in enumerate(self._health):
+            if not route.may_try(health, self._clock.seconds()):
                 continue
             outcomes = await self._try(position, message, recipients, lease)
             if outcomes is not None:
@@ -75,7 +75,7 @@ class NextHops:
     def _works(self, position: int) -> None:
         if not self._health[position].good:
             maillog.hop_up(self._hops[position].label)
-        self._health[position] = route.Health()
+            self._health[position] = route.Health()
 
     def _unreachable(self, recipients: Sequence[Recipient]) -> list[Outcome]:
         reasons = "; ".join(f"{hop.label}: {health.reason}" for hop, health in zip(self._hops, self._health, strict=True))

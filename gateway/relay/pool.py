@@ -28,8 +28,7 @@ from gateway.relay.connection import LIMITS, Connection, TlsFailed
 from gateway.relay.hop import HopDown, outcome_of, transaction_of
 from gateway.relay.slots import Slots
 from gateway.relay.tls import client_tls
-from gateway.smtp.client_events import ClientSettings, Stage
-from gateway.smtp.transaction import Verdict
+from gateway.smtp.client_events import ClientSettings, Finished, Stage
 
 CONNECT_LIMIT = 30.0  # seconds for one connection to open; the next hop in the list is better than a longer wait
 KEEP = 60.0  # seconds that a connection at rest is kept; RFC 5321 section 4.5.3.2.7 gives it 5 minutes
@@ -43,24 +42,6 @@ class _Load:
     recipients: Sequence[Recipient]
     body: BodyReader
     lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """What one transaction came to."""
-
-    recipients: Sequence[Recipient]  # that had part in it
-    verdicts: Sequence[Verdict]
-    remote: str
-    mail_answered: bool
-    unconfirmed: bool  # the final reply was lost
-
-    def decided(self) -> list[tuple[Recipient, Verdict]]:
-        """Without those that were too many for it, as long as it has got rid of some."""
-        both = list(zip(self.recipients, self.verdicts, strict=True))
-        if any(verdict.result == "delivered" for verdict in self.verdicts):
-            return [(recipient, verdict) for recipient, verdict in both if not verdict.too_many]
-        return both
 
 
 class SmtpHop:
@@ -88,21 +69,22 @@ class SmtpHop:
         self._limits = limits
         self._tls = None if hop.tls == "none" else client_tls(hop)
         self._slots = Slots(connections)
-        self._idle: dict[Connection, IDelayedCall] = {}  # in the order they came to rest
+        self._idle: dict[Connection, float] = {}  # since when each is at rest, in the order they came to it
+        self._look: IDelayedCall | None = None  # for those that have been at rest for too long
         self._down = ""  # why the last attempt to connect failed; "" after one that did not
         self._closing = False
-        self._idle_count = metrics.hop_connections.labels(hop=hop.label, state="idle")
-        self._busy_count = metrics.hop_connections.labels(hop=hop.label, state="busy")
+        metrics.hop_connections.labels(hop=hop.label, state="idle").set_function(lambda: len(self._idle))
+        metrics.hop_connections.labels(hop=hop.label, state="busy").set_function(lambda: self._slots.limit - self._slots.free)
         self._seconds = metrics.delivery_attempt_seconds.labels(hop=hop.label)
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         """As `Hop.deliver`."""
-        waits = not self._slots.free
-        await self._slots.take()
-        try:
-            self._count()
-            if waits and self._down:  # the hop went down meanwhile; those in line do not all find that out by themselves
+        if not self._slots.take_now():
+            await self._slots.take()
+            if self._down:  # the hop went down meanwhile; those in line do not all find that out by themselves
+                self._slots.give_back()
                 raise HopDown(self._down)
+        try:
             body = await self._bodies.open(message.body)
             try:
                 return await self._attempt(_Load(message, recipients, body, lease))
@@ -110,48 +92,52 @@ class SmtpHop:
                 body.close()
         finally:
             self._slots.give_back()
-            self._count()
 
     async def close(self) -> None:
         """Say goodbye on connections at rest and wait until they are gone; later ones are not kept."""
         self._closing = True
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         leaving = list(self._idle)
         for connection in leaving:
             self._retire(connection)
         await DeferredList([connection.disconnected for connection in leaving])
 
-    async def _attempt(self, load: "_Load") -> list[Outcome]:
+    async def _attempt(self, load: _Load) -> list[Outcome]:
         started = self._reactor.seconds()
-        attempt = await self._transact(load)
-        self._seconds.observe(max(0.0, self._reactor.seconds() - started))
-        if attempt.unconfirmed:
-            maillog.lost_after_dot(self.label, load.message.id)
-        remote = attempt.remote or self._hop.host
-        return [
-            outcome_of(recipient, verdict, hop=self.label, remote=remote, unconfirmed=attempt.unconfirmed)
-            for recipient, verdict in attempt.decided()
-        ]
-
-    async def _transact(self, load: "_Load") -> "_Attempt":
         connection = self._newest()
-        if connection is not None:
-            attempt = await self._exchange(connection, load)
-            if attempt.mail_answered or not connection.closed:
-                return attempt
+        finished = None if connection is None else await self._exchange(connection, load)
+        if connection is None or finished is None or (connection.closed and not finished.mail_answered):
             for other in list(self._idle):  # older ones are no better, and a fresh one must not be one too many
                 self._retire(other)
-        return await self._exchange(await self._connect(), load)
+            connection = await self._connect()
+            finished = await self._exchange(connection, load)
+        self._seconds.observe(max(0.0, self._reactor.seconds() - started))
+        return self._outcomes(load, connection, finished)
 
-    async def _exchange(self, connection: Connection, load: "_Load") -> "_Attempt":
-        recipients = load.recipients[: connection.most_recipients]
-        transaction = transaction_of(load.message, recipients)
+    async def _exchange(self, connection: Connection, load: _Load) -> Finished:
+        transaction = transaction_of(load.message, load.recipients[: connection.most_recipients])
         try:
             finished = await connection.transact(transaction, load.message.header, load.body, load.lease)
         except BaseException:  # the body cannot be read, the lease is lost, or nobody waits any more: never end half a message
             connection.abort()
             raise
         self._keep(connection)
-        return _Attempt(recipients, finished.verdicts, connection.remote, finished.mail_answered, finished.lost_after_dot)
+        return finished
+
+    def _outcomes(self, load: _Load, connection: Connection, finished: Finished) -> list[Outcome]:
+        """Of those that had part in it, but for those that were too many for it, as long as it has got rid of some."""
+        unconfirmed = finished.lost_after_dot
+        if unconfirmed:
+            maillog.lost_after_dot(self.label, load.message.id)
+        remote = connection.remote or self._hop.host
+        got_rid = any(verdict.result == "delivered" for verdict in finished.verdicts)
+        return [
+            outcome_of(recipient, verdict, hop=self.label, remote=remote, unconfirmed=unconfirmed)
+            for recipient, verdict in zip(load.recipients, finished.verdicts, strict=False)
+            if not (got_rid and verdict.too_many)
+        ]
 
     # Opening
 
@@ -201,17 +187,25 @@ class SmtpHop:
 
     def _newest(self) -> Connection | None:
         """The connection that came to rest last, if any is left."""
-        if not self._idle:
-            return None
-        connection, timer = self._idle.popitem()
-        timer.cancel()
-        return connection
+        return self._idle.popitem()[0] if self._idle else None
 
     def _keep(self, connection: Connection) -> None:
         if connection.closed:
             return
-        self._idle[connection] = self._reactor.callLater(KEEP, self._retire, connection)
         if self._closing or connection.used_up:
+            connection.quit()
+            return
+        self._idle[connection] = self._reactor.seconds()
+        if self._look is None:
+            self._look = self._reactor.callLater(KEEP, self._let_old_ones_go)
+
+    def _let_old_ones_go(self) -> None:
+        """Whoever has been at rest for KEEP is retired; the next look is for the one that will be first."""
+        now, self._look = self._reactor.seconds(), None
+        for connection, since in list(self._idle.items()):
+            if now - since < KEEP:
+                self._look = self._reactor.callLater(since + KEEP - now, self._let_old_ones_go)
+                return
             self._retire(connection)
 
     def _retire(self, connection: Connection) -> None:
@@ -219,11 +213,4 @@ class SmtpHop:
         connection.quit()
 
     def _forget(self, connection: Connection) -> None:
-        timer = self._idle.pop(connection, None)
-        if timer is not None and timer.active():
-            timer.cancel()
-        self._count()
-
-    def _count(self) -> None:
-        self._idle_count.set(len(self._idle))
-        self._busy_count.set(self._slots.limit - self._slots.free)
+        self._idle.pop(connection, None)

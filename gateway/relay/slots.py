@@ -19,6 +19,13 @@ class Slots:
         self._waiting: deque[Deferred[None]] = deque()
         self._giving = False
 
+    def take_now(self) -> bool:
+        """Take a place if that needs no waiting; whether it is taken."""
+        if not self.free or self._waiting:
+            return False
+        self.free -= 1
+        return True
+
     def take(self) -> Deferred[None]:
         """Fires when the caller has a place; cancelling it leaves the line."""
         place: Deferred[None] = Deferred(self._waiting.remove)

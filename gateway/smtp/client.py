@@ -55,6 +55,8 @@ class ClientSession:
         self._open_transaction = False  # the hop has an unfinished one of ours: RSET comes first
         self._transaction: Transaction | None = None
         self._begun = 0  # transactions
+        self.most_recipients: int | None = None  # how many a transaction may have; None: the hop has not said
+        self._most_transactions: int | None = None
 
     @property
     def stage(self) -> Stage:
@@ -63,15 +65,9 @@ class ClientSession:
         return self._pending[0][0] if self._pending else self._resting
 
     @property
-    def most_recipients(self) -> int | None:
-        """How many a transaction may have; None: the hop has not said."""
-        return limit(self.extensions, "RCPTMAX")
-
-    @property
     def used_up(self) -> bool:
         """Whether the hop takes no further transaction in this session."""
-        most = limit(self.extensions, "MAILMAX")
-        return most is not None and self._begun >= most
+        return self._most_transactions is not None and self._begun >= self._most_transactions
 
     # Octets in, octets and events out
 
@@ -160,6 +156,8 @@ class ClientSession:
         elif not self._refused(reply, "EHLO"):
             self._name(reply)
             self.extensions = dict(_extension(line) for line in reply.lines[1:])
+            self.most_recipients = limit(self.extensions, "RCPTMAX")
+            self._most_transactions = limit(self.extensions, "MAILMAX")
             self._secure()
 
     def _helo_answered(self, reply: Reply) -> None:

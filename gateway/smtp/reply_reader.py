@@ -5,12 +5,14 @@ Nothing a server sends makes this grow: a line has at most MAX_LINE octets, a re
 """
 
 import re
+from functools import lru_cache
 
 from gateway.reply import Reply
 
 MAX_LINE = 4096  # octets; RFC 5321 section 4.5.3.1.5 says 512, some servers say more
 MAX_LINES = 100  # an EHLO list has about fifteen
 MAX_TEXT = 512  # characters of a reply that we keep for logs and reports
+_KNOWN = 256  # replies of one line that are not read anew: a hop says the same few all day
 
 # Reply-code = %x32-35 %x30-35 %x30-39; the second digit is not worth refusing a reply for
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
@@ -41,6 +43,8 @@ class ReplyReader:
     def next_reply(self) -> Reply | None:
         """The next whole reply, its enhanced code taken off. Raises ProtocolError."""
         while (line := self._next_line()) is not None:
+            if not self._lines and (reply := _one_line(line)) is not None:
+                return reply
             if self._add(line):
                 reply = _reply(int(self._code), [_printable(text) for text in self._lines])
                 self._code, self._lines = b"", []
@@ -71,9 +75,17 @@ class ReplyReader:
         return bool(mark != b"-")
 
 
+@lru_cache(_KNOWN)
+def _one_line(line: bytes) -> Reply | None:
+    """The reply that is this line; None when others follow, or when it is none."""
+    match = _LINE.fullmatch(line)
+    return _reply(int(match[1]), [_printable(match[3] or b"")]) if match is not None and match[2] != b"-" else None
+
+
 def _printable(text: bytes) -> str:
     """Server text for logs and reports: nothing in it can end a line or move a cursor."""
-    return "".join(c if c.isprintable() else "?" for c in text.decode("utf-8", "replace"))
+    shown = text.decode("utf-8", "replace")
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else "?" for c in shown)
 
 
 def _reply(code: int, lines: list[str]) -> Reply:

@@ -34,6 +34,7 @@ from gateway.queue.model import (
     QueuedMessage,
     Recipient,
     Record,
+    Recorded,
     Spooled,
     State,
 )
@@ -155,7 +156,7 @@ class SqlOutbox:
         us = await self.processes.leasing()
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
-    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[list[Spooled]]:
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[Recorded]:
         return self._database.write_together(outcomes.record, (records, reports))
 
     def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:

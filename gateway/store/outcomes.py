@@ -20,14 +20,14 @@ from sqlalchemy import (
 )
 
 from gateway import maillog
-from gateway.queue.model import NewMessage, Record, Spooled, State
+from gateway.queue.model import NewMessage, Record, Recorded, Spooled, State
 from gateway.store.admission import insert_messages
 from gateway.store.clock import now
 from gateway.store.given import as_rows, given
 from gateway.store.prepared import Prepared
 from gateway.store.schema import attempt, message, recipient
 
-Recorded = tuple[Sequence[Record], Sequence[NewMessage]]  # outcomes, and the reports about them
+Told = tuple[Sequence[Record], Sequence[NewMessage]]  # outcomes, and the reports about them
 
 HELD = recipient.c.state == State.HELD.value
 _WAITING = (State.QUEUED, State.HELD)
@@ -82,13 +82,20 @@ _END = Prepared(
 _FORGET_FILES = Prepared(update(message).where(_ALL_OF_THEM).values(body_file=None))
 
 
-def record(connection: Connection, recorded: Sequence[Recorded]) -> list[list[Spooled]]:
-    """Write down outcomes and queue the reports about them; of each, the bodies in the spool that nobody needs any more."""
-    settled = _settle(connection, [one for records, _ in recorded for one in records])
-    of_each = [[settled.pop(one.outcome.recipient.id, None) for one in records] for records, _ in recorded]
-    insert_messages(connection, [(report, None) for report in _due_reports(recorded, of_each)])
+def record(connection: Connection, told: Sequence[Told]) -> list[Recorded]:
+    """Write down outcomes and queue the reports about them."""
+    settled = _settle(connection, [one for records, _ in told for one in records])
+    of_each = [[settled.pop(one.outcome.recipient.id, None) for one in records] for records, _ in told]
+    insert_messages(connection, [(report, None) for report in _due_reports(told, of_each)])
     files = _ended(connection, {id_ for ids in of_each for id_ in ids if id_ is not None})
-    return [[files.pop(id_) for id_ in dict.fromkeys(ids) if id_ in files] for ids in of_each]
+    return [
+        Recorded([files.pop(id_) for id_ in dict.fromkeys(ids) if id_ in files], _late(records, ids))
+        for (records, _), ids in zip(told, of_each, strict=True)
+    ]
+
+
+def _late(records: Sequence[Record], ids: Sequence[str | None]) -> frozenset[int]:
+    return frozenset(one.outcome.recipient.id for one, id_ in zip(records, ids, strict=True) if id_ is None)
 
 
 def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:
@@ -96,8 +103,8 @@ def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:
     return list(_ended(connection, ids).values())
 
 
-def _due_reports(recorded: Sequence[Recorded], of_each: Sequence[Sequence[str | None]]) -> Iterator[NewMessage]:
-    for (records, reports), ids in zip(recorded, of_each, strict=True):
+def _due_reports(told: Sequence[Told], of_each: Sequence[Sequence[str | None]]) -> Iterator[NewMessage]:
+    for (records, reports), ids in zip(told, of_each, strict=True):
         late = ids.count(None)
         if late:
             maillog.outcomes_too_late(late)

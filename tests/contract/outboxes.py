@@ -195,7 +195,7 @@ def leased(subject: Subject, message: NewMessage | None = None) -> QueuedMessage
 
 
 def record(subject: Subject, *records: Record, reports: Sequence[NewMessage] = ()) -> list[Spooled]:
-    return subject.wait(subject.outbox.record(records, reports))
+    return list(subject.wait(subject.outbox.record(records, reports)).bodies)
 
 
 def take(subject: Subject, limit: int = 10) -> list[QueuedMessage]:

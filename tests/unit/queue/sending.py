@@ -23,8 +23,8 @@ from gateway.queue.model import (
     QueuedMessage,
     Recipient,
     Record,
+    Recorded,
     Result,
-    Spooled,
     State,
 )
 from gateway.queue.reports import Reporter
@@ -42,6 +42,7 @@ TO, CC, BCC = Field.TO, Field.CC, Field.BCC
 class CountingOutbox(FakeOutbox):
     """Goes by the test's clock and counts `takes`. `gate` holds up what is added, `looking` each look at what is due.
 
+    `writes` has the number of outcomes in each write; `writing` holds them up, and one with recipient `poison` is our bug.
     So many times as `lost_answers` says, a message is added and the commit's result lost; from then on `away_after` holds.
     """
 
@@ -54,6 +55,9 @@ class CountingOutbox(FakeOutbox):
         self.away_after: Unavailable | None = None
         self.gate: Deferred[None] | None = None
         self.looking: Deferred[None] | None = None
+        self.writes: list[int] = []
+        self.writing: Deferred[None] | None = None
+        self.poison = 0
 
     @property
     def waiting(self) -> int:
@@ -83,8 +87,13 @@ class CountingOutbox(FakeOutbox):
         self.tick()
         return await super().overdue(limit, warn_after=warn_after, give_up=give_up)
 
-    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> list[Spooled]:
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Recorded:
         self.tick()
+        self.writes.append(len(records))
+        if self.writing is not None:
+            await self.writing
+        if any(record.outcome.recipient.id == self.poison for record in records):
+            raise RuntimeError("a bug")
         return await super().record(records, reports)
 
     async def next_due(self) -> float | None:

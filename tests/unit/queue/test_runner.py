@@ -5,9 +5,9 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred
 
 from gateway.errors import StorageFull, Unavailable
-from gateway.queue import runner as runner_module
 from gateway.queue.allowance import Denied, OnLimit, Terms
 from gateway.queue.model import Duplicate, Envelope, Inline, Queued, Result, Spooled, State
+from gateway.queue.recorder import UNREACHABLE_PAUSE
 from gateway.queue.runner import MOST_AT_ONCE, WINDOW_MESSAGES, WINDOW_OCTETS
 from tests.unit.awaiting import assert_pending, value_of
 from tests.unit.queue.sending import BCC, CC, SENDER, Sending, to
@@ -227,7 +227,7 @@ class TestRetries:
         it.accept()
         (row,) = it.outbox.rows.values()
         assert row.recipient.attempts == 0
-        assert row.due - it.outbox.now == runner_module.UNREACHABLE_PAUSE
+        assert row.due - it.outbox.now == UNREACHABLE_PAUSE
         assert it.counted("deliveries_total", result="unreachable") == 1
 
     @pytest.mark.parametrize("error", [Unavailable("no such file"), RuntimeError("a bug")])

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from gateway.relay.connection import LIMITS, Connection
+from gateway.relay.connection import LIMITS, WORTH_A_WRITE, Connection
 from gateway.relay.hop import HopDown
 from gateway.smtp.client_events import ClientSettings, Finished, Stage
 from gateway.smtp.transaction import To, Transaction
@@ -15,6 +15,7 @@ from tests.unit.awaiting import assert_pending, failure_of, value_of
 from tests.unit.relay.faulty_hop import BlockReader, message, trusted
 
 ONE = Transaction("a@x.example", (To("b@y.example"),), 20)
+LARGE = b"x" * WORTH_A_WRITE + b"\r\n"
 SAID = [
     (Stage.MAIL, b"250 ok\r\n"),
     (Stage.RCPT, b"250 ok\r\n"),
@@ -30,8 +31,10 @@ class Transport(StringTransport):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.writes: list[bytes] = []
 
     def write(self, data: bytes) -> None:
+        self.writes.append(data)
         super().write(data)  # type: ignore[no-untyped-call]
         if self.producer is not None and len(data) > self.room:
             self.producer.pauseProducing()
@@ -134,6 +137,8 @@ def test_each_reply_starts_the_limit_afresh() -> None:
 
 def test_at_rest_nothing_is_timed_and_after_quit_the_line_is_cut() -> None:
     line = Line().ready()
+    line.clock.advance(2 * max(LIMITS.values()))
+    assert not line.connection.closed
     assert line.clock.getDelayedCalls() == []
     line.connection.quit()
     line.clock.advance(LIMITS[Stage.QUIT])
@@ -141,9 +146,24 @@ def test_at_rest_nothing_is_timed_and_after_quit_the_line_is_cut() -> None:
     assert line.connection.closed
 
 
+def test_a_short_message_is_two_writes_where_commands_are_pipelined() -> None:
+    line = Line()
+    line.say(b"220 h\r\n", b"250-h\r\n250 PIPELINING\r\n")
+    value_of(line.opened)
+    line.transport.writes.clear()
+    finished, _ = line.send([b"one\r\n", b"two\r\n"])
+    line.say(b"250 ok\r\n250 ok\r\n354 go\r\n")
+    assert line.transport.writes == [
+        b"MAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n",
+        b"S: s\r\n\r\none\r\ntwo\r\n.\r\n",
+    ]
+    line.say(b"250 ok\r\n")
+    assert value_of(finished).verdicts[0].result == "delivered"
+
+
 def test_the_body_waits_while_the_transport_is_full() -> None:
     line = Line().ready()
-    finished, reader = line.send([b"x" * 1000 + b"\r\n"] * 10)
+    finished, reader = line.send([LARGE] * 10)
     line.transport.room = 500
     line.say(b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n")
     for reads in range(1, 11):
@@ -158,7 +178,7 @@ def test_the_body_waits_while_the_transport_is_full() -> None:
 
 def test_a_full_transport_that_never_drains_is_cut() -> None:
     line = Line().ready()
-    finished, reader = line.send([b"x\r\n"] * 10)
+    finished, reader = line.send([LARGE] * 10)
     line.say(b"250 ok\r\n", b"250 ok\r\n")
     line.connection.pauseProducing()
     line.say(b"354 go\r\n")
@@ -170,7 +190,7 @@ def test_a_full_transport_that_never_drains_is_cut() -> None:
 
 def test_a_lost_connection_stops_the_body() -> None:
     line = Line().ready()
-    finished, reader = line.send([b"x\r\n"] * 10)
+    finished, reader = line.send([LARGE] * 10)
     line.say(b"250 ok\r\n", b"250 ok\r\n")
     line.connection.pauseProducing()
     line.say(b"354 go\r\n")

@@ -146,11 +146,21 @@ class KeptConnectionTest(HopTest):
         faulty = FaultyHop()
         hop = self.hop(self.serve(faulty))
         await send(hop)
-        (timer,) = hop._idle.values()
-        assert KEEP - 5 < timer.getTime() - reactor.seconds() <= KEEP
-        timer.reset(0)
+        (connection,) = hop._idle
+        look = self.look(hop)
+        look.cancel()
+        hop._let_old_ones_go()  # too early
+        assert list(hop._idle) == [connection]
+        hop._idle[connection] -= KEEP
+        self.look(hop).reset(0)
         await faulty.until_open(0)
         assert faulty.verbs[-1] == "QUIT"
+
+    def look(self, hop: SmtpHop) -> Any:
+        """The one timer of those at rest."""
+        (timer,) = [call for call in reactor.getDelayedCalls() if call.func == hop._let_old_ones_go]
+        assert KEEP - 5 < timer.getTime() - reactor.seconds() <= KEEP
+        return timer
 
     async def test_close_says_goodbye(self) -> None:
         faulty = FaultyHop()

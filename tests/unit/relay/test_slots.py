@@ -22,6 +22,23 @@ def test_bound_and_order() -> None:
     assert slots.free == 1
 
 
+def test_whoever_need_not_wait_passes_nobody_in_line() -> None:
+    slots = Slots(1)
+    assert slots.take_now()
+    assert not slots.take_now()
+    first, second = slots.take(), slots.take()
+    passed: list[bool] = []
+
+    def leave(_: None) -> None:
+        slots.give_back()
+        passed.append(slots.take_now())
+
+    first.addCallback(leave)
+    slots.give_back()
+    value_of(second)
+    assert passed == [False]
+
+
 def test_who_cancels_leaves_the_line() -> None:
     slots = Slots(1)
     value_of(slots.take())

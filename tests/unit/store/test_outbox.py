@@ -78,7 +78,7 @@ def test_a_new_life_frees_the_leases_of_the_one_before(url: str, database: Datab
     [taken] = pump.result(later.take(10))
     assert taken.recipients == before.recipients
     assert pump.result(outbox.still_ours(before.recipients)) == []
-    assert pump.result(outbox.record([done(before.recipients[0])], [])) == []
+    assert pump.result(outbox.record([done(before.recipients[0])], [])).bodies == []
     assert pump.result(later.still_ours(taken.recipients)) == list(taken.recipients)
     pump.result(outbox.release(before.recipients))
     assert pump.result(later.still_ours(taken.recipients)) == list(taken.recipients)

@@ -20,8 +20,8 @@ from gateway.queue.model import (
     Outcome,
     Recipient,
     Record,
+    Recorded,
     Result,
-    Spooled,
     State,
 )
 from gateway.store import processes
@@ -314,7 +314,7 @@ def test_the_last_two_recipients_of_a_message_finished_by_two_machines_at_once(o
     """Neither sees what the other has not committed; the message must be let go all the same."""
     one.pump.result(one.outbox.add(new("0000000000000001", 2), lease=False))
     first, second = one.take()
-    other, recording = Pump(), list[Deferred[list[Spooled]]]()
+    other, recording = Pump(), list[Deferred[Recorded]]()
     with running(url, other) as database:
         theirs = SqlOutbox(database, "two")  # its outcome comes under our number, as good as under its own
 

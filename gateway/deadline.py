@@ -1,4 +1,4 @@
-"""One deadline that is moved often and rarely reached: one timer a session, re-armed only when it fires early."""
+"""One deadline that is moved often and rarely reached: one timer a connection, re-armed only when it fires early."""
 
 from collections.abc import Callable
 from typing import Any

@@ -2,7 +2,7 @@
 
 from twisted.internet.task import Clock
 
-from gateway.edge.deadline import Deadline
+from gateway.deadline import Deadline
 
 
 class Expiring:
