@@ -1,0 +1,69 @@
+"""Runs the benchmark: `python -m benchmarks [--quick]`; ROWS=A,B picks rows, WORKERS=2 is the gateway's `server.workers`."""
+
+import json
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import programs, rows_everyday
+from benchmarks.about import about
+from benchmarks.bench import Bench
+from benchmarks.failure import BenchmarkFailed
+from benchmarks.figures import Line, as_json
+from benchmarks.scene import Scene
+from benchmarks.table import markdown, plain
+
+RESULTS = Path(__file__).with_name("results")
+ROWS: Mapping[str, Callable[[Bench], Iterator[Line]]] = {
+    "A": rows_everyday.sign_in_and_send,
+    "B": rows_everyday.bulk,
+    "C": rows_everyday.large,
+    "H": rows_everyday.many_recipients,
+}
+QUICK = "ABCDJ"
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def chosen(quick: bool) -> list[str]:
+    rows = os.environ.get("ROWS", "").upper().replace(",", "") or ("".join(row for row in ROWS if not quick or row in QUICK))
+    if unknown := set(rows) - ROWS.keys():
+        raise BenchmarkFailed(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    return list(rows)
+
+
+def measured(bench: Bench, rows: Sequence[str]) -> Iterator[Line]:
+    for row in rows:
+        for line in ROWS[row](bench):
+            say("  ".join(cell for cell in list(plain([line]))[1].split("  ") if cell))
+            yield line
+
+
+def main() -> None:
+    quick = "--quick" in sys.argv[1:]
+    programs.require(programs.PACKAGES)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # an idle session is an open file, in two processes
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    tempfile.tempdir = os.environ.get("TMPDIR", "/var/tmp")  # /tmp may be memory, where a sync costs nothing
+    rows, workers = chosen(quick), int(os.environ.get("WORKERS", "2"))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Scene(Path(folder), workers) as scene:
+        lines = list(measured(Bench(scene, quick), rows))
+        document = as_json(lines, about(Path(folder), workers))
+    say("\n" + "\n".join(plain(lines)))
+    if not quick and len(rows) == len(ROWS):
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "latest.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        (RESULTS / "latest.md").write_text("\n".join(markdown(lines)) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BenchmarkFailed as failed:
+        sys.exit(f"benchmark: {failed}")
