@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import programs, rows_everyday
+from benchmarks import programs, rows_everyday, rows_size, rows_strain
 from benchmarks.about import about
 from benchmarks.bench import Bench
 from benchmarks.failure import BenchmarkFailed
@@ -21,7 +21,13 @@ ROWS: Mapping[str, Callable[[Bench], Iterator[Line]]] = {
     "A": rows_everyday.sign_in_and_send,
     "B": rows_everyday.bulk,
     "C": rows_everyday.large,
+    "D": rows_strain.flood,
+    "E": rows_strain.idle,
+    "F": rows_size.large_table,
+    "G": rows_size.backlog,
     "H": rows_everyday.many_recipients,
+    "I": rows_size.on_postgresql,
+    "J": rows_strain.first_sign_ins,
 }
 QUICK = "ABCDJ"
 

@@ -30,6 +30,10 @@ class Gateway:
         self.at = Installation(folder, ca, template, merged(_DEFAULTS, settings))
         self.process = GatewayProcess(self.at)
 
+    def migrate(self) -> None:
+        """Make the tables of a store that is not the usual one."""
+        run_tool(self.at.folder, "store", "migrate").check_returncode()
+
     def __enter__(self) -> "Gateway":
         try:
             self.process.start()

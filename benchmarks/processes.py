@@ -49,7 +49,7 @@ def _pss(pid: int) -> int:
 
 
 class MemoryWatch:
-    """Looks at the memory of a program time and again; `peak` is the most it has seen, in octets."""
+    """Looks at the memory of a program time and again; `peak` is the most it has seen, in octets. Without roots it rests."""
 
     def __init__(self, roots: Sequence[int]) -> None:
         self._roots = roots
@@ -58,12 +58,14 @@ class MemoryWatch:
         self.peak = 0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        if self._roots:
+            self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
-        self._thread.join()
+        if self._roots:
+            self._thread.join()
 
     def _look(self) -> None:
         while not self._over.wait(_LOOK_EVERY):

@@ -14,7 +14,7 @@
  *   -s BYTES  body                           -R        resume TLS sessions
  *   -e SEC    rest of a connection between two sessions
  *   -i        idle: greet, then be silent; prints "open" once all are, and goes on until SIGTERM
- *   -g        guess: wrong passwords without an end, until SIGTERM, each connection from an address of its own
+ *   -g        guess: a wrong password a session, without an end, until SIGTERM, each from another address
  *   -T SEC    give up after SEC seconds
  *
  * Prints one JSON object: rates a second, latencies in ms, replies by code. Status 1 when not everything was accepted. */
@@ -42,7 +42,7 @@ enum security { NONE, STARTTLS, SMTPS };
 enum state { CONNECTING, HANDSHAKE, GREETING, EHLO, TLS, EHLO_AGAIN, AUTH, ENVELOPE, BODY, SILENT, QUIT, DONE };
 
 struct connection {
-    int fd, want, replies_left, sent, guesses;
+    int fd, want, replies_left, sent, guessed;
     enum state state, after_tls;
     SSL *ssl;
     char *out; size_t out_length, out_at, out_room;
@@ -88,10 +88,10 @@ static void open_connection(struct connection *c) {
     if (c->fd < 0) { perror("smtpload: socket"); exit(2); }
     int one = 1; setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (guess) {
-        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f420001 + (c->number << 8))};
+        struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f400001 + opened % 0x3ffffe)};
         bind(c->fd, (struct sockaddr *)&from, sizeof from);
     }
-    c->ssl = NULL; c->in_length = c->out_length = c->out_at = 0; c->sent = c->guesses = 0; c->next = 0;
+    c->ssl = NULL; c->in_length = c->out_length = c->out_at = 0; c->sent = c->guessed = 0; c->next = 0;
     c->state = CONNECTING; c->began = now(); live++;
     int which = in_order ? opened % accounts : rand() % accounts;
     if (user) snprintf(c->user, sizeof c->user, user, first_account + which * stride);
@@ -112,7 +112,7 @@ static void close_connection(struct connection *c) {
         SSL_set_quiet_shutdown(c->ssl, 1); SSL_shutdown(c->ssl); SSL_free(c->ssl); c->ssl = NULL;
     }
     epoll_ctl(poller, EPOLL_CTL_DEL, c->fd, NULL); close(c->fd); c->fd = -1; live--;
-    if (guess) c->next = now() + (c->guesses ? 0.001 : 0.2); /* whoever is turned away at the door does not come at once */
+    if (guess) c->next = now() + (c->guessed ? 0.001 : 0.2); /* whoever is turned away at the door does not come at once */
     else if (opened < sessions) c->next = now() + rest;
 }
 static void drop(struct connection *c) { /* the session ended before its QUIT was answered */
@@ -149,12 +149,12 @@ static void sign_in(struct connection *c) {
     if (idle) { silent++; c->state = SILENT; return; }
     char raw[800], encoded[1200];
     int n = snprintf(raw, sizeof raw, "%c%s%c%s", 0, c->user, 0, pass);
-    if (guess) { n = snprintf(raw, sizeof raw, "%c%s%cguess %d", 0, c->user, 0, ++guesses); c->guesses++; }
+    if (guess) { n = snprintf(raw, sizeof raw, "%c%s%cguess %d", 0, c->user, 0, ++guesses); c->guessed = 1; }
     EVP_EncodeBlock((unsigned char *)encoded, (unsigned char *)raw, n);
     c->auth_began = now(); say(c, "AUTH PLAIN %s\r\n", encoded); c->state = AUTH;
 }
 static void signed_in(struct connection *c, int code) {
-    if (guess) { sign_in(c); return; }
+    if (guess) { quit(c); return; }
     auth_ms[auths_timed++] = (now() - c->auth_began) * 1e3;
     if (code != 235) { auth_failed++; quit(c); return; }
     auths++;
@@ -163,7 +163,7 @@ static void signed_in(struct connection *c, int code) {
 static void reply(struct connection *c, int code) { /* one whole reply has come */
     codes[code]++;
     switch (c->state) {
-    case GREETING: if (code != 220) { failed++; quit(c); break; }
+    case GREETING: if (code != 220) { failed += !guess; quit(c); break; }
         say(c, "EHLO load.example.com\r\n"); c->state = EHLO; break;
     case EHLO: if (security == STARTTLS) { say(c, "STARTTLS\r\n"); c->state = TLS; } else sign_in(c); break;
     case TLS: if (code == 220) start_tls(c, EHLO_AGAIN); else drop(c); break;
@@ -174,7 +174,9 @@ static void reply(struct connection *c, int code) { /* one whole reply has come 
         break;
     case BODY: if (code == 250) { accepted++; message_ms[messages_timed++] = (now() - c->message_began) * 1e3; } else rejected++;
         next_message(c); break;
-    case QUIT: c->state = DONE; session_ms[sessions_timed++] = (now() - c->began) * 1e3; close_connection(c); break;
+    case QUIT: c->state = DONE;
+        if (!guess) session_ms[sessions_timed++] = (now() - c->began) * 1e3;
+        close_connection(c); break;
     default: break;
     }
 }
@@ -291,7 +293,7 @@ int main(int argc, char **argv) {
     poller = epoll_create1(0);
     struct connection *all = calloc(at_once, sizeof *all);
     double began = now(); int told = 0;
-    for (int i = 0; i < at_once; i++) { all[i].fd = -1; all[i].number = i; all[i].next = i < sessions ? began : 0; }
+    for (int i = 0; i < at_once; i++) { all[i].fd = -1; all[i].next = i < sessions ? began : 0; }
     struct epoll_event events[256];
     for (int waiting = 1; (live || waiting) && !stopped && now() - began < limit;) {
         double t = now(); waiting = 0;
