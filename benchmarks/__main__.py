@@ -56,7 +56,8 @@ def main() -> None:
     programs.require(programs.PACKAGES)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # an idle session is an open file, in two processes
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    tempfile.tempdir = os.environ.get("TMPDIR", "/var/tmp")  # /tmp may be memory, where a sync costs nothing
+    # Not /tmp, which may be memory, where a sync costs nothing
+    tempfile.tempdir = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108
     rows, workers = chosen(quick), int(os.environ.get("WORKERS", "2"))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Scene(Path(folder), workers) as scene:
         lines = list(measured(Bench(scene, quick), rows))

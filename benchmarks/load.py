@@ -51,8 +51,8 @@ def parse(text: str) -> Report:
     """Raises BenchmarkFailed when it is no report."""
     try:
         told: dict[str, Any] = json.loads(text)
-        waits = {name: _waits(told.pop(f"{name}_ms")) for name in ("message", "auth", "session")}
-        return Report(**told, **waits)
+        message, auth, session = (_waits(told.pop(f"{name}_ms")) for name in ("message", "auth", "session"))
+        return Report(**told, message=message, auth=auth, session=session)
     except (ValueError, KeyError, TypeError) as problem:
         raise BenchmarkFailed(f"smtpload gave no report ({problem!r}): {text[-500:]!r}") from problem
 
@@ -102,8 +102,8 @@ class Generator:
     """smtpload, compiled into `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._program = folder / "smtpload"
-        command = [program("cc"), "-O2", "-o", self._program, _SOURCE, "-lssl", "-lcrypto"]
+        self._program = str(folder / "smtpload")
+        command = [program("cc"), "-O2", "-o", self._program, str(_SOURCE), "-lssl", "-lcrypto"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchmarkFailed(f"smtpload does not compile; is libssl-dev installed?\n{done.stderr}")
@@ -120,7 +120,7 @@ class Generator:
         return Background([*self._words(port), *shape.words(), *flags])
 
     def _words(self, port: int) -> list[str]:
-        return [str(self._program), "-p", str(port), "-t", "starttls", "-u", USER, "-w", PASSWORD]
+        return [self._program, "-p", str(port), "-t", "starttls", "-u", USER, "-w", PASSWORD]
 
 
 class Background:

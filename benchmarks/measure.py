@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from benchmarks.failure import BenchmarkFailed
 from benchmarks.gateway import Gateway
@@ -14,6 +14,7 @@ from benchmarks.side import Side
 from tests.acceptance.waiting import until
 
 T = TypeVar("T")
+Pair: TypeAlias = tuple[Sequence[T], Sequence[T]]  # of our side and of the peer, a round each
 _STUCK = 30.0  # seconds without a message at the next hop
 _QUIET = 2.0  # the same, when it is not known how many will come
 _SETTLES = 0.4  # for outcomes to be written down
@@ -31,6 +32,12 @@ class Run:
     @property
     def accepted(self) -> float:
         return self.report.seconds
+
+    def accepted_a_second(self) -> float:
+        return self.report.accepted / self.accepted
+
+    def delivered_a_second(self) -> float:
+        return self.report.accepted / self.delivered
 
 
 def run(scene: Scene, side: Side, shape: Shape, *, memory: bool = False) -> Run:
@@ -81,3 +88,8 @@ def interleaved(rounds: int, *turns: Callable[[], T]) -> Sequence[Sequence[T]]:
         for turn, found in zip(turns, results, strict=True):
             found.append(turn())
     return results
+
+
+def of_both(value: Callable[[T], float], pair: Pair[T]) -> tuple[list[float], list[float]]:
+    """A figure of each round, of both sides."""
+    return [value(one) for one in pair[0]], [value(one) for one in pair[1]]

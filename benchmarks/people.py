@@ -14,7 +14,8 @@ USER = "user%d@example.com"
 FEW, MANY = 1_000, 10_000_000
 
 _CREATE = """
-CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE COLLATE NOCASE, password_hash TEXT NOT NULL, is_active INTEGER NOT NULL)
+CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE COLLATE NOCASE,
+                    password_hash TEXT NOT NULL, is_active INTEGER NOT NULL)
 """
 # One hash for all of them: what it costs to check a password does not depend on whose it is.
 _FILL = """

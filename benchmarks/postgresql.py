@@ -9,7 +9,9 @@ from benchmarks import people
 from benchmarks.programs import program
 from tests.servers.process import ServerProcess
 
-_USERS = "CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, password_hash text NOT NULL, is_active boolean NOT NULL)"
+_USERS = (
+    "CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, password_hash text NOT NULL, is_active boolean NOT NULL)"
+)
 _FILL = "INSERT INTO users SELECT n + 1, 'user' || n || '@example.com', %s, true FROM generate_series(0, %s) AS n"
 
 

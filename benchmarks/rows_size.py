@@ -8,10 +8,9 @@ from pathlib import Path
 from benchmarks.bench import Bench
 from benchmarks.figures import Line, Target
 from benchmarks.load import Shape
-from benchmarks.measure import interleaved, learn, run
+from benchmarks.measure import Run, interleaved, learn, of_both, run
 from benchmarks.people import FEW, MANY
 from benchmarks.postgresql import Postgresql
-from benchmarks.rows_everyday import accepted_a_second, delivered_a_second
 
 _WAITING = 1_000_000
 _ACCOUNTS = 50
@@ -36,18 +35,24 @@ def large_table(bench: Bench) -> Iterator[Line]:
     with scene.gateway(many) as big, scene.postfix(many) as big_peer:
         learn(scene, scene.ours)
         learn(scene, big, stride)
-        small_runs, big_runs, small_peer, big_peers = interleaved(
+        small_runs, big_runs, small_peers, big_peers = interleaved(
             bench.pick(1, 3),
             lambda: run(scene, scene.ours, Shape(messages=ours)),
             lambda: run(scene, big, Shape(messages=ours, stride=stride)),
             lambda: run(scene, scene.peer, Shape(messages=peer)),
             lambda: run(scene, big_peer, Shape(messages=peer, stride=stride)),
         )
-    rates = accepted_a_second(big_runs), accepted_a_second(big_peers)
+    rates = of_both(Run.accepted_a_second, (big_runs, big_peers))
+    small = of_both(Run.accepted_a_second, (small_runs, small_peers))
     yield Line("F", f"row A with {MANY:,} accounts", "sessions/s", *rates)
-    small = accepted_a_second(small_runs), accepted_a_second(small_peer)
-    parts = [[a / b for a, b in zip(*pair, strict=True)] for pair in zip(rates, small, strict=True)]
-    yield Line("F", f"the same, of the rate with {FEW:,}", "", *parts, target=_ALMOST)
+    yield Line(
+        "F", f"the same, of the rate with {FEW:,}", "", parts(rates[0], small[0]), parts(rates[1], small[1]), target=_ALMOST
+    )
+
+
+def parts(rates: list[float], usual: list[float]) -> list[float]:
+    """Round by round."""
+    return [rate / before for rate, before in zip(rates, usual, strict=True)]
 
 
 def backlog(bench: Bench) -> Iterator[Line]:
@@ -61,9 +66,9 @@ def backlog(bench: Bench) -> Iterator[Line]:
         empty_runs, full_runs = interleaved(
             bench.pick(1, 3), lambda: run(scene, scene.ours, shape), lambda: run(scene, full, shape)
         )
-    rates, empty = delivered_a_second(full_runs), delivered_a_second(empty_runs)
+    rates, empty = of_both(Run.delivered_a_second, (full_runs, empty_runs))
     yield Line("G", f"row B with {_WAITING:,} recipients waiting", "messages/s", rates)
-    yield Line("G", "the same, of the rate with none", "", [a / b for a, b in zip(rates, empty, strict=True)], target=_ALMOST)
+    yield Line("G", "the same, of the rate with none", "", parts(rates, empty), target=_ALMOST)
 
 
 def fill(store: Path) -> None:
@@ -83,5 +88,5 @@ def on_postgresql(bench: Bench) -> Iterator[Line]:
             singles, bulks = interleaved(
                 bench.pick(1, 3), lambda: run(scene, gateway, single), lambda: run(scene, gateway, bulk)
             )
-    yield Line("I", "row A on PostgreSQL", "sessions/s", accepted_a_second(singles))
-    yield Line("I", "row B on PostgreSQL, until delivered", "messages/s", delivered_a_second(bulks))
+    yield Line("I", "row A on PostgreSQL", "sessions/s", [one.accepted_a_second() for one in singles])
+    yield Line("I", "row B on PostgreSQL, until delivered", "messages/s", [one.delivered_a_second() for one in bulks])

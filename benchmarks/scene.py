@@ -15,7 +15,6 @@ from benchmarks.sink import Sink
 from tests.acceptance.installation import chain, merged
 
 
-
 class Scene:
     """Servers that it starts live until it ends, unless they are left before."""
 

@@ -5,10 +5,15 @@ from typing import Protocol
 
 
 class Side(Protocol):
-    """One of the two. `port` speaks SMTP with STARTTLS."""
+    """One of the two."""
 
-    name: str
-    port: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def port(self) -> int:
+        """Speaks SMTP with STARTTLS."""
+        ...
 
     @property
     def roots(self) -> Sequence[int]:

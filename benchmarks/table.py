@@ -18,7 +18,16 @@ def figure(value: float | None) -> str:
 def cells(line: Line) -> tuple[str, ...]:
     ratio = "–" if line.ratio is None else f"{figure(line.ratio)} x"
     target = "" if line.target is None else str(line.target)
-    return (line.row, line.what, line.unit, figure(line.our_median), figure(line.peer_median), ratio, target, _VERDICT[line.met])
+    return (
+        line.row,
+        line.what,
+        line.unit,
+        figure(line.our_median),
+        figure(line.peer_median),
+        ratio,
+        target,
+        _VERDICT[line.met],
+    )
 
 
 def plain(lines: Sequence[Line]) -> Iterator[str]:
