@@ -1,6 +1,5 @@
 """Runs the benchmark: `python -m benchmarks [--quick]`; ROWS=A,B picks rows, WORKERS=2 is the gateway's `server.workers`."""
 
-import json
 import os
 import resource
 import sys
@@ -12,11 +11,11 @@ from benchmarks import programs, rows_everyday, rows_size, rows_strain
 from benchmarks.about import about
 from benchmarks.bench import Bench
 from benchmarks.failure import BenchmarkFailed
-from benchmarks.figures import Line, as_json
+from benchmarks.figures import Line
+from benchmarks.results import caption, keep
 from benchmarks.scene import Scene
-from benchmarks.table import markdown, plain
+from benchmarks.table import plain
 
-RESULTS = Path(__file__).with_name("results")
 ROWS: Mapping[str, Callable[[Bench], Iterator[Line]]] = {
     "A": rows_everyday.sign_in_and_send,
     "B": rows_everyday.bulk,
@@ -61,12 +60,10 @@ def main() -> None:
     rows, workers = chosen(quick), int(os.environ.get("WORKERS", "2"))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Scene(Path(folder), workers) as scene:
         lines = list(measured(Bench(scene, quick), rows))
-        document = as_json(lines, about(Path(folder), workers))
-    say("\n" + "\n".join(plain(lines)))
-    if not quick and len(rows) == len(ROWS):
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "latest.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        (RESULTS / "latest.md").write_text("\n".join(markdown(lines)) + "\n", "utf-8")
+        machine = about(Path(folder), workers)
+    say("\n".join(("", caption(machine), "", *plain(lines))))
+    if not quick and set(rows) == ROWS.keys():
+        keep(lines, machine)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ static enum security security = NONE;
 
 static SSL_CTX *context; static SSL_SESSION *session;
 static char *body; static size_t body_length;
-static int poller, sessions, opened, started, accepted, rejected, auths, auth_failed, failed, resumed, live, silent, guesses;
+static int poller, sessions, opened, started, accepted, rejected, auths, auth_failed, failed, resumed, live, pending, silent, guesses;
 static int codes[1000];
 static volatile sig_atomic_t stopped;
 static float *message_ms, *auth_ms, *session_ms; static int messages_timed, auths_timed, sessions_timed;
@@ -91,7 +91,7 @@ static void open_connection(struct connection *c) {
         struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f400001 + opened % 0x3ffffe)};
         bind(c->fd, (struct sockaddr *)&from, sizeof from);
     }
-    c->ssl = NULL; c->in_length = c->out_length = c->out_at = 0; c->sent = c->guessed = 0; c->next = 0;
+    c->ssl = NULL; c->in_length = c->out_length = c->out_at = 0; c->sent = c->guessed = 0; c->next = 0; pending--;
     c->state = CONNECTING; c->began = now(); live++;
     int which = in_order ? opened % accounts : rand() % accounts;
     if (user) snprintf(c->user, sizeof c->user, user, first_account + which * stride);
@@ -103,6 +103,7 @@ static void watch(struct connection *c, int events) {
     if (events == c->want) return;
     struct epoll_event e = {.events = events, .data.ptr = c}; epoll_ctl(poller, EPOLL_CTL_MOD, c->fd, &e); c->want = events;
 }
+static void open_again(struct connection *c, double pause) { c->next = now() + pause; pending++; }
 static void close_connection(struct connection *c) {
     if (c->ssl) {
         if (resume && SSL_is_init_finished(c->ssl)) {
@@ -112,8 +113,8 @@ static void close_connection(struct connection *c) {
         SSL_set_quiet_shutdown(c->ssl, 1); SSL_shutdown(c->ssl); SSL_free(c->ssl); c->ssl = NULL;
     }
     epoll_ctl(poller, EPOLL_CTL_DEL, c->fd, NULL); close(c->fd); c->fd = -1; live--;
-    if (guess) c->next = now() + (c->guessed ? 0.001 : 0.2); /* whoever is turned away at the door does not come at once */
-    else if (opened < sessions) c->next = now() + rest;
+    if (guess) open_again(c, c->guessed ? 0 : 0.2); /* whoever is turned away at the door does not come at once */
+    else if (opened < sessions) open_again(c, rest);
 }
 static void drop(struct connection *c) { /* the session ended before its QUIT was answered */
     if (c->state != QUIT && c->state != DONE && !guess) {
@@ -293,18 +294,17 @@ int main(int argc, char **argv) {
     poller = epoll_create1(0);
     struct connection *all = calloc(at_once, sizeof *all);
     double began = now(); int told = 0;
-    for (int i = 0; i < at_once; i++) { all[i].fd = -1; all[i].next = i < sessions ? began : 0; }
+    for (int i = 0; i < at_once; i++) { all[i].fd = -1; if (i < sessions) open_again(&all[i], 0); }
     struct epoll_event events[256];
-    for (int waiting = 1; (live || waiting) && !stopped && now() - began < limit;) {
-        double t = now(); waiting = 0;
-        for (int i = 0; i < at_once; i++) if (all[i].fd < 0 && all[i].next) {
-            if (all[i].next > t || (idle && live - silent >= AT_THE_DOOR)) waiting = 1;
-            else if (guess || opened < sessions) open_connection(&all[i]);
-            else all[i].next = 0;
+    while ((live || pending) && !stopped && now() - began < limit) {
+        /* the idle are opened in their order, a few at a time, and never again */
+        for (int i = idle ? opened : 0; i < at_once && pending && !(idle && live - silent >= AT_THE_DOOR); i++) {
+            struct connection *c = &all[i];
+            if (c->fd >= 0 || !c->next || c->next > now()) continue;
+            if (guess || opened < sessions) open_connection(c); else { c->next = 0; pending--; }
         }
-        int n = epoll_wait(poller, events, 256, waiting ? 2 : 200);
+        int n = epoll_wait(poller, events, 256, pending ? 1 : 200);
         for (int i = 0; i < n; i++) { struct connection *c = events[i].data.ptr; if (c->fd >= 0) pump(c); }
-        for (int i = 0; i < at_once && !waiting; i++) waiting = all[i].fd < 0 && all[i].next > 0;
         if (idle && !told && silent == at_once) { told = 1; printf("open\n"); fflush(stdout); }
     }
     report(now() - began);
