@@ -53,7 +53,7 @@ def parse(text: str) -> Report:
         told: dict[str, Any] = json.loads(text)
         message, auth, session = (_waits(told.pop(f"{name}_ms")) for name in ("message", "auth", "session"))
         return Report(**told, message=message, auth=auth, session=session)
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise BenchmarkFailed(f"smtpload gave no report ({problem!r}): {text[-500:]!r}") from problem
 
 
@@ -151,7 +151,7 @@ class Background:
 
 
 def sound(report: Report, expected: int) -> Report:
-    """The report, when `expected` messages (or sign-ins) were taken and nothing was refused. Raises BenchmarkFailed."""
+    """The report, when `expected` messages (without any: sign-ins) were taken and nothing refused. Raises BenchmarkFailed."""
     bad = report.rejected or report.failed or report.auth_failed
     if bad or (report.accepted or report.auths) != expected:
         raise BenchmarkFailed(f"of {expected} not all were taken: {report}")
