@@ -14,7 +14,7 @@ from benchmarks.failure import BenchmarkFailed
 from benchmarks.figures import Line
 from benchmarks.results import caption, keep
 from benchmarks.scene import Scene
-from benchmarks.table import plain
+from benchmarks.table import cells, plain
 
 ROWS: Mapping[str, Callable[[Bench], Iterator[Line]]] = {
     "A": rows_everyday.sign_in_and_send,
@@ -43,11 +43,19 @@ def chosen(quick: bool) -> list[str]:
     return list(rows)
 
 
-def measured(bench: Bench, rows: Sequence[str]) -> Iterator[Line]:
+def measured(bench: Bench, rows: Sequence[str]) -> tuple[list[Line], list[str]]:
+    """The lines of all rows, and what went wrong in rows that have none then."""
+    lines, failures = list[Line](), list[str]()
     for row in rows:
-        for line in ROWS[row](bench):
-            say("  ".join(cell for cell in list(plain([line]))[1].split("  ") if cell))
-            yield line
+        try:
+            for line in ROWS[row](bench):
+                lines.append(line)
+                say("  ".join(filter(None, cells(line))))
+        except (BenchmarkFailed, AssertionError) as failed:
+            failures.append(f"row {row}: {failed}")
+            say(failures[-1])
+            bench.scene.sink.until_quiet(None, 5.0)  # what is still on its way would be counted for the next row
+    return lines, failures
 
 
 def main() -> None:
@@ -59,9 +67,11 @@ def main() -> None:
     tempfile.tempdir = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108
     rows, workers = chosen(quick), int(os.environ.get("WORKERS", "2"))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Scene(Path(folder), workers) as scene:
-        lines = list(measured(Bench(scene, quick), rows))
+        lines, failures = measured(Bench(scene, quick), rows)
         machine = about(Path(folder), workers)
     say("\n".join(("", caption(machine), "", *plain(lines))))
+    if failures:
+        raise BenchmarkFailed("\n".join(("these rows failed, so nothing is kept:", *failures)))
     if not quick and set(rows) == ROWS.keys():
         keep(lines, machine)
 

@@ -40,17 +40,18 @@ class Run:
         return self.report.accepted / self.delivered
 
 
-def run(scene: Scene, side: Side, shape: Shape, *, memory: bool = False) -> Run:
+def run(scene: Scene, side: Side, shape: Shape, *, memory: bool = False, turned_away: bool = False) -> Run:
     """Send all of it, and wait until the next hop has it. Raises BenchmarkFailed when anything was refused or lost.
 
-    `memory`: whether to look at it, which takes a few percent of a core from whoever is measured.
+    `memory`: whether to look at it, which takes a few percent of a core from whoever is measured; `turned_away`: sign-ins
+    may be, but what was accepted has to arrive.
     """
     before, told_before, cpu = scene.sink.count, side.delivered(), cpu_seconds(side.roots)
     began = time.perf_counter()
     watch = MemoryWatch(side.roots if memory else ())
     with watch:
         try:
-            report = sound(scene.generator.run(side.port, shape), shape.messages)
+            report = sound(scene.generator.run(side.port, shape), shape.messages, turned_away=turned_away)
             one_each = before + report.accepted if shape.recipients == 1 else None
             last = scene.sink.until_quiet(one_each, _STUCK if one_each is not None else _QUIET)
         except BenchmarkFailed as failed:
@@ -64,10 +65,10 @@ def run(scene: Scene, side: Side, shape: Shape, *, memory: bool = False) -> Run:
     return Run(report, last - began, cpu, watch.peak)
 
 
-def sign_in(scene: Scene, side: Side, shape: Shape) -> Run:
+def sign_in(scene: Scene, side: Side, shape: Shape, *, turned_away: bool = False) -> Run:
     """Sign in so many times and send nothing."""
     cpu = cpu_seconds(side.roots)
-    report = sound(scene.generator.run(side.port, shape), shape.messages)
+    report = sound(scene.generator.run(side.port, shape), shape.messages, turned_away=turned_away)
     return Run(report, 0.0, cpu_seconds(side.roots) - cpu, 0)
 
 

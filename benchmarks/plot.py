@@ -22,10 +22,11 @@ def draw(lines: Sequence[Line], caption: str, folder: Path) -> None:
     # A bar begins at 1, where both are the same
     axes.barh(places, [ratio - 1 for ratio in ratios], left=1, color=[_BETTER if ratio >= 1 else _WORSE for ratio in ratios])
     for place, line, ratio in zip(places, compared, ratios, strict=True):
-        told = f"{figure(ratio)} x   ({figure(line.our_median)} : {figure(line.peer_median)} {line.unit})"
-        axes.annotate(told, (max(ratio, 1), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
-        if line.target and line.target.of == "ratio":
-            axes.plot([line.target.bound] * 2, [place - 0.45, place + 0.45], color=_TARGET, linewidth=2)
+        told = f"{figure(ratio)} x   ({figure(line.our_median)} : {figure(line.peer_median)}{' ' * bool(line.unit)}{line.unit})"
+        bound = line.target.bound if line.target and line.target.of == "ratio" else 1
+        axes.annotate(told, (max(ratio, bound, 1), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
+        if bound != 1:
+            axes.plot([bound] * 2, [place - 0.45, place + 0.45], color=_TARGET, linewidth=2)
     axes.set_yticks(places, [f"{line.row}  {line.what}" for line in compared], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -33,7 +34,7 @@ def draw(lines: Sequence[Line], caption: str, folder: Path) -> None:
     axes.set_xlim(min([0.5, *ratios]) * 0.8, max([10.0, *ratios]) * 12)  # room for the words
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} x")
     axes.set_xlabel("times as good as Postfix with Dovecot (mark: the target)")
-    axes.set_title(caption, fontsize=9, loc="left")
+    picture.suptitle(caption, fontsize=8, x=0.01, ha="left")
     axes.spines[["top", "right"]].set_visible(False)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ratios"}):
         picture.savefig(folder / "ratios.png", dpi=110)

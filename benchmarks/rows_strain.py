@@ -11,7 +11,7 @@ from benchmarks.failure import BenchmarkFailed
 from benchmarks.figures import Line, Target
 from benchmarks.gateway import Gateway
 from benchmarks.load import Shape, Waits
-from benchmarks.measure import interleaved, learn, of_both, run, sign_in
+from benchmarks.measure import Pair, interleaved, learn, of_both, run, sign_in
 from benchmarks.people import FEW, seconds_of_a_hash
 from benchmarks.processes import memory
 from benchmarks.side import Side
@@ -25,9 +25,11 @@ _NEW = 50  # sign-ins at a time, each with an account of its own
 
 @dataclass(frozen=True, slots=True)
 class Flooded:
-    """The waits of known sign-ins, and sessions a second without guessers and with them."""
+    """The waits of known sign-ins, how many percent of them were turned away, and sessions a second without guessers and
+    with them."""
 
     auth: Waits
+    turned_away: float
     quiet: float
     flooded: float
 
@@ -40,12 +42,13 @@ def flood(bench: Bench) -> Iterator[Line]:
         partial(_flooded, bench, scene.ours, bench.pick(200, 600), bench.pick(600, 1500)),
         partial(_flooded, bench, scene.peer, bench.pick(4, 8), bench.pick(20, 40)),
     )
-    ran = mine, theirs
+    ran: Pair[Flooded] = mine, theirs
     bound = Target("ours", 50, at_most=True)
     what = "known sign-ins while 30 guess"
     yield Line("D", f"{what}: half of them", "ms", *of_both(lambda one: one.auth.p50, ran), less_is_better=True)
     yield Line("D", f"{what}: 99 %", "ms", *of_both(lambda one: one.auth.p99, ran), less_is_better=True, target=bound)
     yield Line("D", f"{what}: the longest", "ms", *of_both(lambda one: one.auth.max, ran), less_is_better=True)
+    yield Line("D", f"{what}: turned away", "%", *of_both(lambda one: one.turned_away, ran), less_is_better=True)
     yield Line("D", "row A while 30 guess", "sessions/s", *of_both(lambda one: one.flooded, ran))
     parts = of_both(lambda one: one.flooded / one.quiet, ran)
     yield Line("D", "the same, of its rate without them", "", *parts, target=Target("ours", 0.6))
@@ -57,9 +60,10 @@ def _flooded(bench: Bench, side: Side, known: int, messages: int) -> Flooded:
     quiet = run(scene, side, sending)
     with scene.generator.start(side.port, "-g", shape=_GUESSERS):
         time.sleep(_WARM_UP)
-        told = sign_in(scene, side, Shape(connections=2, messages=known, a_session=0, rest=0.02)).report
-        flooded = run(scene, side, sending)
-    return Flooded(told.auth, quiet.accepted_a_second(), flooded.accepted_a_second())
+        told = sign_in(scene, side, Shape(connections=2, messages=known, a_session=0, rest=0.02), turned_away=True).report
+        flooded = run(scene, side, sending, turned_away=True)
+    turned_away = (told.auth_failed + flooded.report.auth_failed) / (known + messages) * 100
+    return Flooded(told.auth, turned_away, quiet.accepted_a_second(), flooded.accepted_a_second())
 
 
 def idle(bench: Bench) -> Iterator[Line]:

@@ -52,6 +52,13 @@ def test_a_run_with_losses_is_worth_nothing(counts: dict[str, int]) -> None:
         sound(parse(told(**counts)), 10)
 
 
+def test_sign_ins_may_be_turned_away_where_that_is_what_is_measured() -> None:
+    assert sound(parse(told(accepted=7, auths=7, auth_failed=3)), 10, turned_away=True)
+    for lost in ({"accepted": 6}, {"rejected": 1}, {"failed": 1}):
+        with pytest.raises(BenchmarkFailed):
+            sound(parse(told(**{"accepted": 7, "auths": 7, "auth_failed": 3, **lost})), 10, turned_away=True)
+
+
 def test_words_of_a_shape() -> None:
     words = Shape(connections=10, messages=40, size=25_000_000, resume=True).words()
     options = dict(zip(words[:-1:2], words[1:-1:2], strict=True))
