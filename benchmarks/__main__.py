@@ -60,12 +60,12 @@ def measured(bench: Bench, rows: Sequence[str]) -> tuple[list[Line], list[str]]:
 
 def main() -> None:
     quick = "--quick" in sys.argv[1:]
-    programs.require(programs.PACKAGES)
+    rows, workers = chosen(quick), int(os.environ.get("WORKERS", "2"))
+    programs.require(name for name in programs.PACKAGES if name not in programs.OF_ROW_I or "I" in rows)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # an idle session is an open file, in two processes
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Not /tmp, which may be memory, where a sync costs nothing
     tempfile.tempdir = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108
-    rows, workers = chosen(quick), int(os.environ.get("WORKERS", "2"))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Scene(Path(folder), workers) as scene:
         lines, failures = measured(Bench(scene, quick), rows)
         machine = about(Path(folder), workers)

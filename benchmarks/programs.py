@@ -16,6 +16,7 @@ PACKAGES = {
     "initdb": "postgresql",
     "postgres": "postgresql",
 }
+OF_ROW_I = ("initdb", "postgres")
 
 
 def found(name: str) -> str | None:

@@ -35,7 +35,9 @@ def sign_in_and_send(bench: Bench) -> Iterator[Line]:
     yield Line("A", "sign in, send one message", "sessions/s", *rates, target=Target("ratio", 50))
     yield Line("A", "processor time of it", "ms/session", *of_both(cpu_each, runs), less_is_better=True)
     runs = both(bench, Shape(messages=many, resume=True), Shape(messages=few, resume=True), bench.pick(1, 3))
-    yield Line("A", "the same, TLS session resumed", "sessions/s", *of_both(Run.accepted_a_second, runs))
+    yield Line("A", "the same, offering to resume TLS sessions", "sessions/s", *of_both(Run.accepted_a_second, runs))
+    resumed = of_both(lambda one: one.report.resumed / one.report.sessions * 100, runs)
+    yield Line("A", "TLS sessions resumed then", "%", *resumed)
 
 
 def bulk(bench: Bench) -> Iterator[Line]:

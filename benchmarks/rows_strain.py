@@ -60,7 +60,7 @@ def _flooded(bench: Bench, side: Side, known: int, messages: int) -> Flooded:
     quiet = run(scene, side, sending)
     with scene.generator.start(side.port, "-g", shape=_GUESSERS):
         time.sleep(_WARM_UP)
-        told = sign_in(scene, side, Shape(connections=2, messages=known, a_session=0, rest=0.02), turned_away=True).report
+        told = sign_in(scene, side, Shape(connections=2, messages=known, a_session=0, rest=0.02), turned_away=True)
         flooded = run(scene, side, sending, turned_away=True)
     turned_away = (told.auth_failed + flooded.report.auth_failed) / (known + messages) * 100
     return Flooded(told.auth, turned_away, quiet.accepted_a_second(), flooded.accepted_a_second())
@@ -95,7 +95,7 @@ def _silent(bench: Bench, side: Side, sessions: int) -> tuple[float, Waits]:
     with scene.generator.start(side.port, "-i", shape=Shape(connections=sessions, limit=600.0)) as silent:
         silent.until_open()
         each = (memory(side.roots) - before) / sessions
-        return each, sign_in(scene, side, probe).report.auth
+        return each, sign_in(scene, side, probe).auth
 
 
 @dataclass(frozen=True, slots=True)
