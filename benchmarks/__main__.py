@@ -44,7 +44,7 @@ def chosen(quick: bool) -> list[str]:
 
 
 def measured(bench: Bench, rows: Sequence[str]) -> tuple[list[Line], list[str]]:
-    """The lines of all rows, and what went wrong in rows that have none then."""
+    """The lines of all rows, and which rows failed."""
     lines, failures = list[Line](), list[str]()
     for row in rows:
         try:
@@ -52,8 +52,8 @@ def measured(bench: Bench, rows: Sequence[str]) -> tuple[list[Line], list[str]]:
                 lines.append(line)
                 say("  ".join(filter(None, cells(line))))
         except (BenchmarkFailed, AssertionError) as failed:
-            failures.append(f"row {row}: {failed}")
-            say(failures[-1])
+            failures.append(row)
+            say(f"row {row} failed: {failed}")
             bench.scene.sink.until_quiet(None, 5.0)  # what is still on its way would be counted for the next row
     return lines, failures
 
@@ -71,7 +71,7 @@ def main() -> None:
         machine = about(Path(folder), workers)
     say("\n".join(("", caption(machine), "", *plain(lines))))
     if failures:
-        raise BenchmarkFailed("\n".join(("these rows failed, so nothing is kept:", *failures)))
+        raise BenchmarkFailed(f"rows that failed, see above: {', '.join(failures)}; nothing is kept")
     if not quick and set(rows) == ROWS.keys():
         keep(lines, machine)
 
