@@ -56,8 +56,9 @@ class ServerTls:
         minimum = ssl.TLSVersion.TLSv1_3 if config.tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
         contexts = _contexts(files, minimum)
         names = {name.lower(): context for sni, context in zip(config.tls.sni, contexts[1:], strict=True) for name in sni.names}
-        for context in contexts:
-            context.sni_callback = self._choose
+        if names:  # else whatever name a client asks for, were it none at all, gets the one there is
+            for context in contexts:
+                context.sni_callback = self._choose
         self._default, self._names, self._stamps = contexts[0], names, stamps
         self._stale = self._now() + TICKET_KEYS_FOR
         self.expires = min(each.pair.expires for each in files)

@@ -64,7 +64,7 @@ class TlsLayer(Protocol):
         if self._closing:
             return
         if self._shaken:
-            self._encrypt(data)
+            self._tls.write(data)  # all of it: the buffer has no end
             self._flush()
         else:
             self._early += data
@@ -100,8 +100,9 @@ class TlsLayer(Protocol):
             self._flush()
             return False
         self._shaken = True
-        early, self._early = self._early, b""
-        self._encrypt(early)
+        if self._early:
+            self._tls.write(self._early)
+            self._early = b""
         self._flush()
         self._inner.handshakeCompleted()
         if self._closing and not self._over:
@@ -125,10 +126,6 @@ class TlsLayer(Protocol):
             self._inner.dataReceived(text)
         if ended and not self._over:
             self._end()
-
-    def _encrypt(self, data: bytes) -> None:
-        while data:
-            data = data[self._tls.write(data) :]  # one record at a time
 
     def _flush(self) -> None:
         if self._to_send.pending:

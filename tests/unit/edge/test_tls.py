@@ -239,6 +239,13 @@ class TlsTest(TestCase):
             talk = yield self.implicit(ClientTls(name))
             assert shown in self.shown(talk), name
 
+    @inlineCallbacks
+    def test_where_there_is_one_certificate_any_name_gets_it(self) -> Any:
+        self.serve("tls")
+        for name in ("unknown.example", "b\u00fccher.example", "..", "x" * 250):
+            talk = yield self.implicit(ClientTls(name))
+            assert self.shown(talk) == ["smtp.example.com"], name
+
     def shown(self, talk: Talk) -> list[str]:
         transport: Any = talk.transport
         certificate = transport.getPeerCertificate().to_cryptography()
