@@ -3,7 +3,8 @@
 Theory of operation. One coroutine a session (`_serve`) takes the session's events one at a time and awaits the
 decision on each; while it waits, or while the peer does not take our replies, what arrives is only stored, and past
 HELD octets the transport is told to stop reading. Replies are written when there is nothing left to read or a
-decision may take long, so the replies to a pipelined group share a packet. A lost connection does not cancel a
+decision may take long, so the replies to a pipelined group share a packet; the full TLS records of a message that
+come in one turn of the reactor are read together at its end. A lost connection does not cancel a
 decision: what was begun for a message ends properly, and then the coroutine finds nobody there. Deadlines run
 only while we wait for the peer; a command has one for the whole of it, so that an octet a minute does not hold a
 place.

@@ -10,8 +10,9 @@ Orphans are swept with two looks, one sweep apart. A file's age is by the file s
 row may be long in coming when the store refuses commits: a body without a row may just be finished, but not still at the
 next sweep.
 
-All file work runs in threads. A caller that gives up does not stop a thread, so each file does one thing after
-the other (`_OpenFile.step`), and a descriptor is closed only when nothing uses it.
+All file work that may wait for the disk runs in threads; only what the kernel has in memory is read without one. A caller
+that gives up does not stop a thread, so each file does one thing after the other (`_OpenFile.step`), and a descriptor is
+closed only when nothing uses it.
 """
 
 import errno

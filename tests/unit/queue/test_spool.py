@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from gateway.errors import ConfigError, StorageFull, Unavailable
+from gateway.queue.body import INLINE, BodyBuffer
 from gateway.queue.model import Spooled
 from gateway.queue.ports import BodyWriter
 from gateway.queue.spool import BLOCK, Spool, unlink
@@ -228,6 +229,29 @@ def test_what_the_kernel_does_not_have_is_read_in_a_thread(
         blocks.append(block)
     assert b"".join(blocks) == data
     reader.close()
+
+
+@pytest.mark.parametrize(("size", "writing"), [(INLINE + 1, 2), (1_000_000, 5), (10_000_000, 41)])
+def test_how_often_threads_are_asked(tmp_path: Path, size: int, writing: int) -> None:
+    """Each time costs more than copying 256 KiB does. To read what was just written: to open and to close."""
+    pump, asked = Pump(), []
+
+    def run(function: Callable[..., T], /, *arguments: Any) -> Deferred[T]:
+        asked.append(arguments[0])
+        return execute(function, *arguments)
+
+    spool = Spool(tmp_path / "spool", run)
+    spool.prepare()
+    buffer = BodyBuffer(spool, NAME)
+    for start in range(0, size, 65_536):
+        pump.result(buffer.write(bytes(min(65_536, size - start))))
+    body = pump.result(buffer.finish())
+    assert len(asked) <= writing, asked
+    asked.clear()
+    reader = pump.result(spool.open(body))
+    assert sum(len(block) for block in iter(lambda: pump.result(reader.read()), b"")) == size
+    reader.close()
+    assert len(asked) == 2, asked
 
 
 def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
