@@ -96,10 +96,13 @@ class Recorder:
         return some
 
     async def _write(self, some: Sequence[_Waiting]) -> None:
-        """Raises nothing: those who wait hear of it."""
+        """All in one write. Raises nothing: those who wait hear of it."""
         records = [record for waiting in some for record in waiting.records]
         try:
             recorded = await self._insist.until_done(_DOING, lambda: self._outbox.record(records, ()))
+        except Unavailable as away:  # we stop
+            for waiting in some:
+                waiting.recorded.errback(Unavailable(str(away)))
         except Exception as error:
             if len(some) == 1:
                 some[0].recorded.errback(error)

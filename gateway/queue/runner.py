@@ -5,8 +5,8 @@ finds room is leased in the transaction that queues it and goes to the relay at 
 back; one that finds none is only written, and read later by `_poll`, which takes what is due whenever there
 is room. So memory does not grow with the queue, and a full disk queue never slows accepting (the idea is
 Postfix's active queue, qmgr_active.c). Whatever the relay says is recorded before anything else is done with
-it; when the store cannot take it, it is kept and offered again, and meanwhile nothing new is taken. An
-outcome that dies with us is the one way in which we send twice.
+it (`gateway.queue.recorder`); when the store cannot take it, it is kept and offered again (`gateway.queue.insist`),
+and meanwhile nothing new is taken. An outcome that dies with us is the one way in which we send twice.
 
 What is read from the store has waited, so its sender is asked about first (`gateway.queue.senders`): mail of an account
 that has been disabled meanwhile is held. A straight hand-over was asked about just before its 250.

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from gateway.errors import Unavailable
 from gateway.queue.model import Result, Spooled, State
 from gateway.queue.recorder import MOST_TOGETHER
+from tests.unit.awaiting import value_of
 from tests.unit.queue.sending import BCC, Sending, to
 
 
@@ -56,6 +57,17 @@ def test_those_that_wait_together_are_all_offered_again() -> None:
     it.outbox.fail_with = None
     it.wait(2)
     assert it.outbox.waiting == 0
+
+
+def test_a_stop_gives_up_all_that_wait_together() -> None:
+    it, gate = busy("second", "third")
+    it.outbox.fail_with = Unavailable("away")
+    over = it.stop()
+    with capture_logs() as logs:
+        gate.callback(None)
+    value_of(over)
+    assert it.outbox.writes == [1, 2]
+    assert [entry["queue_id"] for entry in logs] == ["first", "second", "third"]
 
 
 def test_a_report_goes_with_its_own_outcomes_only() -> None:
