@@ -258,10 +258,10 @@ def test_a_domain_that_is_lost_before_the_end_counts_there() -> None:
 
 def test_figures_of_an_accepted_message() -> None:
     gateway = Gateway()
-    send(gateway.signed_in(), envelope=ENVELOPE + b"RCPT TO:<blind@example.net>\r\n")
+    send(gateway.signed_in(), envelope=ENVELOPE + b"RCPT TO:<blind@example.net>\r\nRCPT TO:<blind2@example.net>\r\n")
     assert figure(gateway, "messages_total", result="accepted") == 1
     assert figure(gateway, "recipients_total", field="to") == 1
-    assert figure(gateway, "recipients_total", field="bcc") == 1
+    assert figure(gateway, "recipients_total", field="bcc") == 2
     assert figure(gateway, "message_bytes_sum") == gateway.queued[0].size
     assert figure(gateway, "commands_total", verb="BDAT", reply_class="2xx") == 1
     assert figure(gateway, "auth_attempts_total", mechanism="PLAIN", result="ok") == 1
