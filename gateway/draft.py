@@ -19,6 +19,7 @@ from gateway.reply import Reply
 from gateway.smtp.events import BodyEnd
 
 MAX_HEADER = 256 * 1024  # octets
+MAX_HASHED_ALONE = 8 * 1024  # octets: more takes long enough for other threads to do something meanwhile
 
 
 class Draft:
@@ -50,11 +51,17 @@ class Draft:
         if self._octets > self._limit:
             await self._refuse(reply.too_large(self._limit))
             return
-        self._digest.update(data)
+        self._hash(data)
         if self._block is not None:
             data = await self._take_header(self._block, data)
         if data and self.refusal is None:
             await self._store(data)
+
+    def _hash(self, data: bytes) -> None:
+        # From 2048 octets on hashlib lets other threads run, and to wait until they are done takes longer than a small message
+        step = 2047 if len(data) <= MAX_HASHED_ALONE else len(data)
+        for start in range(0, len(data), step):
+            self._digest.update(data[start : start + step])
 
     async def finish(self, end: BodyEnd, *, bare_newlines: bool) -> None:
         """The message is complete. `bare_newlines`: a bare LF was welcome. See `refusal`."""

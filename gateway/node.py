@@ -15,7 +15,7 @@ from gateway.edge.prompt import prompt
 from gateway.edge.server import Edge
 from gateway.edge.tls import ServerTls
 from gateway.hops import next_hops
-from gateway.queue.ids import queue_id
+from gateway.queue.ids import QueueIds
 from gateway.queue.reports import Reporter
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
@@ -40,6 +40,7 @@ class Node:
         self._stores = stores
         self._reactor = reactor
         self._upkeep = Upkeep(reactor)
+        self._ids = QueueIds(stores.clock.now, secrets.token_bytes)
         self._ports: Sequence[Port] = ()
         self._begun = self._stopped = False
         self._wire_queue()
@@ -47,7 +48,7 @@ class Node:
 
     def _wire_queue(self) -> None:
         stores, settings = self._stores, self._stores.settings
-        reporter = Reporter(settings.server.hostname, stores.bodies, self._new_id, stores.clock.now)
+        reporter = Reporter(settings.server.hostname, stores.bodies, self._ids.make, stores.clock.now)
         self._relay = next_hops(settings, stores, self._reactor)
         senders = Senders(stores.outbox, stores.sign_in.directory, self._reactor)
         self._runner = Runner(
@@ -77,12 +78,9 @@ class Node:
             self._runner,
             stores.metrics,
             stores.clock.now,
-            self._new_id,
+            self._ids.make,
         )
         self._edge = Edge(rules, door, self._tls, settings.lockout, stores.metrics, self._reactor)
-
-    def _new_id(self) -> str:
-        return queue_id(self._stores.clock.now(), secrets.token_bytes(4))
 
     @property
     def self_signed(self) -> bool:

@@ -205,13 +205,15 @@ def _what(scope: Scope, attempt: Attempt) -> object:
 
 
 class FakeDomains:
-    """Domains: the account of each. `fail_with` makes every call fail with it."""
+    """Domains: the account of each. `asked` has each question; `fail_with` makes every call fail with it."""
 
     def __init__(self) -> None:
         self.owners: dict[str, str] = {}
+        self.asked: list[str] = []
         self.fail_with: Unavailable | None = None
 
     async def belongs(self, domain: str, account_id: str) -> bool:
+        self.asked.append(domain)
         if self.fail_with is not None:
             raise self.fail_with
         return self.owners.get(domain) == account_id

@@ -1,5 +1,6 @@
 """A message while it comes in: the same whatever its pieces, bounded, and never with a hole in it."""
 
+import hashlib
 import tracemalloc
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred
 
 from gateway import address, reply
-from gateway.draft import MAX_HEADER, Draft
+from gateway.draft import MAX_HASHED_ALONE, MAX_HEADER, Draft
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue.body import INLINE, BodyBuffer
 from gateway.queue.model import Inline, Spooled
@@ -255,3 +256,9 @@ def test_placements() -> None:
     draft = fill([b"To: a@example.net\r\nCc: b@example.net\r\nBcc: c@example.net\r\n\r\n"])
     recipients = [address.parse(f"{name}@example.net") for name in "cbad"]
     assert draft.placements(recipients) == ["bcc", "cc", "to", "bcc"]
+
+
+@pytest.mark.parametrize("octets", [0, 1, 2047, 2048, 4095, MAX_HASHED_ALONE, MAX_HASHED_ALONE + 1])
+def test_the_digest_is_of_every_octet_whatever_the_pieces(octets: int) -> None:
+    body = bytes(n % 251 for n in range(octets))
+    assert fill([b"\r\n", body, b"x"]).digest == hashlib.sha256(b"\r\n" + body + b"x").digest()

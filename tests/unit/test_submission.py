@@ -219,15 +219,49 @@ def test_a_new_transaction_drops_what_an_error_left_of_the_last() -> None:
     assert not gateway.bodies.growing
 
 
+# Domains
+
+
+def test_sender_and_authors_of_one_domain_are_one_question_at_the_end() -> None:
+    gateway = Gateway()
+    gateway.own("shop.example", DEMO.id)
+    asked = gateway.sign_in.credentials.domains.asked
+    client = gateway.signed_in()
+    client.ask(b"MAIL FROM:<a@shop.example>\r\nRCPT TO:<to@example.net>\r\n")
+    assert asked == ["shop.example"]
+    client.ask(bdat(b"From: b@shop.example, c@SHOP.example\r\nSender: d@shop.example\r\n\r\n"))
+    assert asked == ["shop.example"] * 2
+    assert len(gateway.queued) == 1
+
+
+def test_a_domain_of_the_sender_says_nothing_about_another_of_the_author() -> None:
+    gateway = Gateway()
+    gateway.own("shop.example", DEMO.id)
+    client = gateway.signed_in()
+    client.ask(b"MAIL FROM:<a@shop.example>\r\nRCPT TO:<to@example.net>\r\n")
+    assert client.ask(bdat(b"From: b@other.example\r\n\r\n")) == reply.not_your_header("From").encode()
+    assert not gateway.queued
+
+
+def test_a_domain_that_is_lost_before_the_end_counts_there() -> None:
+    gateway = Gateway()
+    gateway.own("shop.example", DEMO.id)
+    client = gateway.signed_in()
+    client.ask(b"MAIL FROM:<a@shop.example>\r\nRCPT TO:<to@example.net>\r\n")
+    gateway.own("shop.example", "2")
+    assert client.ask(bdat(b"From: a@shop.example\r\n\r\n")) == reply.NOT_YOUR_SENDER.encode()
+    assert not gateway.queued
+
+
 # Figures and logs
 
 
 def test_figures_of_an_accepted_message() -> None:
     gateway = Gateway()
-    send(gateway.signed_in(), envelope=ENVELOPE + b"RCPT TO:<blind@example.net>\r\n")
+    send(gateway.signed_in(), envelope=ENVELOPE + b"RCPT TO:<blind@example.net>\r\nRCPT TO:<blind2@example.net>\r\n")
     assert figure(gateway, "messages_total", result="accepted") == 1
     assert figure(gateway, "recipients_total", field="to") == 1
-    assert figure(gateway, "recipients_total", field="bcc") == 1
+    assert figure(gateway, "recipients_total", field="bcc") == 2
     assert figure(gateway, "message_bytes_sum") == gateway.queued[0].size
     assert figure(gateway, "commands_total", verb="BDAT", reply_class="2xx") == 1
     assert figure(gateway, "auth_attempts_total", mechanism="PLAIN", result="ok") == 1

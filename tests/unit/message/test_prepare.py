@@ -35,6 +35,12 @@ def test_an_empty_header_gets_what_is_missing() -> None:
     assert _rewritten(b"") == _RECEIVED + added
 
 
+def test_each_second_has_its_own_date() -> None:
+    for seconds, shown in ((0.0, b"10:20:30"), (0.9, b"10:20:30"), (1.0, b"10:20:31"), (86400.0, b"Tue, 04 Jun 2024 10:20:30")):
+        block = rewrite(Header.parse(COMPLETE), trace=HIDDEN, date=NOW + seconds, message_id="17", login="me@example.com")
+        assert shown in block
+
+
 @pytest.mark.parametrize(
     "bcc",
     [

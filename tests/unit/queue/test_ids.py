@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.queue.ids import queue_id
+from gateway.queue.ids import DRAWN, QueueIds, queue_id
 
 MOMENTS = st.floats(0, 4e9, allow_nan=False)
 ENTROPY = st.binary(min_size=4, max_size=4)
@@ -29,3 +29,18 @@ def test_they_sort_by_time_and_then_differ_by_chance(
     ids = queue_id(one, its_entropy), queue_id(other, other_entropy)
     assert (ids[0] < ids[1]) == (first < second)
     assert (ids[0] == ids[1]) == (first == second)
+
+
+def test_ids_of_one_moment_differ_and_entropy_is_used_once() -> None:
+    drawn: list[int] = []
+
+    def draw(octets: int) -> bytes:
+        """Each four octets are another number, also those of a later drawing."""
+        drawn.append(octets)
+        return b"".join((len(drawn) * 10_000 + n).to_bytes(4, "big") for n in range(octets // 4))
+
+    ids = QueueIds(lambda: 1.0, draw)
+    made = [ids.make() for _ in range(2 * DRAWN // 4 + 1)]
+    assert len(set(made)) == len(made)
+    assert made[0] == queue_id(1.0, (10_000).to_bytes(4, "big"))
+    assert drawn == [DRAWN] * 3
