@@ -144,5 +144,7 @@ class _Batch(Generic[K, V]):
             if isinstance(found, Exception):
                 # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
                 result.errback(type(found)(*found.args) if isinstance(found, Unavailable) else found)
-            else:
+            elif key in found:
                 result.callback(found[key])
+            else:
+                result.errback(KeyError("a read without an answer"))
