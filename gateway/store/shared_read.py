@@ -93,7 +93,7 @@ class SharedReads:
 
     def _look(self, then: "list[_Batch[Any, Any]]") -> None:
         self._watching = False
-        if self._current is then and self._running < self._most:
+        if self._current is then:
             self._current = None
         self._asked()
 

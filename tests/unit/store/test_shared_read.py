@@ -1,14 +1,16 @@
 """Reads that callers share: who is in which round, and whose trouble stays whose. What a slow round does: test_directory.py."""
 
+import queue
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from twisted.internet.defer import CancelledError
 
 from gateway.errors import Unavailable
 from gateway.store.database import Database
-from gateway.store.shared_read import MAX_KEYS
+from gateway.store.shared_read import MAX_KEYS, SLOW
 from tests.pump import Pump
 from tests.statements import statements
 from tests.stores import running, store_url
@@ -77,6 +79,29 @@ def test_who_is_answered_may_ask_in_the_next_round(database: Database, pump: Pum
     again = [shared.ask(n).addCallback(shared.ask) for n in (1, 2)]
     assert [pump.result(each) for each in again] == [4, 8]
     assert doubles.rounds == [[1, 2], [2, 4]]
+
+
+def test_there_is_one_round_at_a_time_and_who_gives_up_is_in_none(database: Database, pump: Pump) -> None:
+    gate: queue.SimpleQueue[None] = queue.SimpleQueue()
+    rounds: list[Sequence[int]] = []
+
+    def held(connection: Connection, numbers: Sequence[int]) -> dict[int, int]:
+        rounds.append(numbers)
+        gate.get(timeout=20)
+        return dict.fromkeys(numbers, 0)
+
+    shared = database.shared(held)
+    first = shared.ask(1)
+    pump.advance(0)
+    later = [shared.ask(n) for n in (2, 3)]
+    pump.advance(SLOW / 2)
+    assert list(shared.waiting.values()) == [2, 3]
+    later[0].cancel()
+    assert isinstance(pump.failure(later[0]), CancelledError)
+    for _ in range(2):
+        gate.put(None)
+    assert [pump.result(first), pump.result(later[1])] == [0, 0]
+    assert rounds == [[1], [3]]
 
 
 def test_after_the_end_there_are_no_reads(database: Database, pump: Pump) -> None:
