@@ -42,6 +42,11 @@ def no_such_table(connection: Connection, keys: Sequence[int]) -> dict[int, int]
     return {key: connection.execute(text("SELECT 1 FROM nothing")).scalar_one() for key in keys}
 
 
+def forgetful(connection: Connection, keys: Sequence[int]) -> dict[int, int]:
+    """A bug: no answer for one of its keys."""
+    return dict.fromkeys(keys[1:], 0)
+
+
 def test_who_asks_in_one_turn_is_in_one_round_whatever_they_ask(database: Database, pump: Pump) -> None:
     one, other = Doubles(), Doubles()
     asked = [database.shared(one.read), database.shared(other.read)]
@@ -63,7 +68,7 @@ def test_a_round_has_its_bound_and_the_rest_the_next_one(database: Database, pum
 def test_what_goes_wrong_with_one_kind_is_not_the_others_trouble(database: Database, pump: Pump) -> None:
     doubles = database.shared(Doubles().read)
     broken = database.shared(no_such_table)
-    lost = database.shared(lambda connection, keys: dict.fromkeys(keys[1:], 0))  # a bug: no answer for one of its keys
+    lost = database.shared(forgetful)
     errors = [broken.ask(n) for n in range(2)]
     unanswered, fine = lost.ask(1), doubles.ask(4)
     failures = [pump.failure(each) for each in (*errors, unanswered)]
