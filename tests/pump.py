@@ -30,8 +30,7 @@ class Pump(Clock):
         """Run what the threads hand over until `awaitable` has its result; raises what it raises."""
         box: list[Any] = []
         deferred(awaitable).addBoth(box.append)
-        while not box:
-            self._calls.get(timeout=GIVE_UP)()
+        self._go_on(lambda: bool(box))
         if isinstance(box[0], Failure):
             box[0].raiseException()
         answer: T = box[0]
@@ -47,8 +46,13 @@ class Pump(Clock):
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Run what the threads hand over until `condition` holds."""
+        self._go_on(condition)
+
+    def _go_on(self, condition: Callable[[], bool]) -> None:
+        self.advance(0)  # calls that only wait for the reactor's next turn
         while not condition():
             self._calls.get(timeout=GIVE_UP)()
+            self.advance(0)
 
 
 def deferred(awaitable: Awaitable[T]) -> Deferred[T]:

@@ -131,7 +131,7 @@ def plausible(credentials: Credentials) -> bool:
     login = credentials.login
     if not login or len(credentials.password) > MAX_PASSWORD or len(login.encode("utf-8", "surrogatepass")) > MAX_LOGIN:
         return False
-    return not any(unicodedata.category(c) in {"Cc", "Cs"} for c in login)
+    return login.isprintable() or not any(unicodedata.category(c) in {"Cc", "Cs"} for c in login)
 
 
 async def account_of(row: LoginRow, directory: Directory, *, ceiling: int) -> Account:

@@ -1,6 +1,7 @@
 """The values of sign-in: credentials as they came, a row of the login table, and the account they make."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gateway import address
 
@@ -77,6 +78,7 @@ class Account:
         return (sender.exact_key if self.case_sensitive else sender.key) in self.addresses
 
 
+@lru_cache(maxsize=4096)  # asked for the same logins at each MAIL and each message
 def _own_address(login: str, *, case_sensitive: bool) -> frozenset[str]:
     try:
         own = address.parse(login)

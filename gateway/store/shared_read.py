@@ -1,9 +1,10 @@
 """Reads that callers share: each is for all who wait when it starts, whatever they ask.
 
 Theory of operation. A call never gets what was read before it: it joins a round that starts later. There is one round at a
-time, in a thread; who comes meanwhile goes into the next. So at low load each call goes out at once, and at high load one trip
-to a thread serves many: it costs more than most queries do, since the thread and the reactor's take Python's lock from each
-other whenever a statement is sent. A round that takes SLOW seconds holds up nobody else: a further one starts beside it.
+time, in a thread, begun when the reactor is through with all that has come in; who comes meanwhile goes into the next. So at
+low load each call goes out at once, and at high load one trip to a thread serves many: it costs more than most queries do,
+since the thread and the reactor's take Python's lock from each other whenever a statement is sent. A round that takes SLOW
+seconds holds up nobody else: a further one starts beside it.
 
 In a round each kind is read by itself, so what goes wrong with one is not the others' trouble.
 """
@@ -37,7 +38,8 @@ class SharedReads:
         self._most = most
         self._kinds: list[SharedRead[Any, Any]] = []
         self._running = 0
-        self._ended = 0
+        self._current: list[_Batch[Any, Any]] | None = None  # the round that others wait for
+        self._soon = False  # one begins at the end of this turn of the reactor
         self._watching = False
 
     def of(self, read: Read[K, V]) -> "SharedRead[K, V]":
@@ -47,25 +49,34 @@ class SharedReads:
         return kind
 
     def _asked(self) -> None:
-        if not self._running:
-            self._begin()
+        if not self._soon and self._may_begin():
+            self._soon = True
+            self._reactor.callLater(0, self._begin)  # for all of this turn, and when the reactor is done with them
         self._watch()
 
+    def _may_begin(self) -> bool:
+        return self._current is None and self._running < self._most
+
     def _begin(self) -> None:
+        self._soon = False
         batches = [kind.batch() for kind in self._kinds if kind.waiting]
         if batches:
             self._running += 1
+            self._current = batches
             self._threads.in_thread(lambda: [self._read(batch) for batch in batches]).addBoth(self._end, batches)
 
     def _end(self, answers: "list[dict[Any, Any] | Exception] | Failure", batches: "list[_Batch[Any, Any]]") -> None:
         """Those answered may ask again, and are in the next round then."""
         if isinstance(answers, Failure):  # there are no threads any more
             answers = [Unavailable(answers.getErrorMessage())] * len(batches)
-        for number, batch in enumerate(batches):
-            batch.give(answers[number])
-        self._running -= 1
-        self._ended += 1
-        self._asked()
+        try:
+            for batch, found in zip(batches, answers, strict=True):
+                batch.give(found)
+        finally:
+            self._running -= 1
+            if self._current is batches:
+                self._current = None
+            self._asked()
 
     def _read(self, batch: "_Batch[K, V]") -> dict[K, V] | Exception:
         """In a thread."""
@@ -76,15 +87,15 @@ class SharedReads:
 
     def _watch(self) -> None:
         """While somebody waits for a round to end, see whether it is a slow one."""
-        if not self._watching and any(kind.waiting for kind in self._kinds):
+        if not self._watching and self._current is not None and any(kind.waiting for kind in self._kinds):
             self._watching = True
-            self._reactor.callLater(SLOW, self._look, self._ended)
+            self._reactor.callLater(SLOW, self._look, self._current)
 
-    def _look(self, ended: int) -> None:
+    def _look(self, then: "list[_Batch[Any, Any]]") -> None:
         self._watching = False
-        if ended == self._ended and self._running < self._most:
-            self._begin()
-        self._watch()
+        if self._current is then:
+            self._current = None
+        self._asked()
 
 
 class SharedRead(Generic[K, V]):
@@ -128,8 +139,12 @@ class _Batch(Generic[K, V]):
 
     def give(self, found: dict[K, V] | Exception) -> None:
         for result, key in self._askers.items():
+            if result.called:  # cancelled
+                continue
             if isinstance(found, Exception):
                 # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
                 result.errback(type(found)(*found.args) if isinstance(found, Unavailable) else found)
-            else:
+            elif key in found:
                 result.callback(found[key])
+            else:
+                result.errback(KeyError("a read without an answer"))

@@ -6,6 +6,7 @@ from twisted.internet.defer import ensureDeferred
 from gateway.accounts.model import LoginRow
 from gateway.errors import Unavailable
 from gateway.store import engine
+from gateway.store.shared_read import SLOW
 from tests.contract.login_tables import HASH, fill, findings, index_level, make_users, reading
 from tests.pump import Pump
 from tests.servers.databases import SECRET, Mariadb, Postgresql, ServerDatabase
@@ -97,6 +98,10 @@ def test_a_statement_that_hangs_is_ended_by_the_server_and_holds_nobody(
     database.run(f"CREATE VIEW people AS SELECT id, email, password_hash, is_active FROM users WHERE {sleep}")
     with reading(database, pump, table="people") as directory:
         slow = ensureDeferred(directory.find("slow@example.com"))
+        pump.advance(0)  # its query begins
+        first = ensureDeferred(directory.find("ann@example.com"))
+        pump.advance(SLOW)
+        assert pump.result(first) is not None
         for _ in range(20):
             assert pump.result(directory.find("ann@example.com")) is not None
         assert not slow.called
