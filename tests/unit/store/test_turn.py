@@ -101,6 +101,9 @@ def test_what_comes_while_the_writer_waits_is_committed_with_it(tmp_path: Path) 
 
     with Turn(tmp_path):
         first = database.write(look)
+        turn_over: list[None] = []
+        pump.callFromThread(turn_over.append, None)
+        pump.until(lambda: bool(turn_over))
         until(lambda: somebody_waits(tmp_path))
         more = [database.write(look) for _ in range(3)]
         assert not first.called
