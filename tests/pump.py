@@ -50,6 +50,12 @@ class Pump(Clock):
         while not condition():
             self._calls.get(timeout=GIVE_UP)()
 
+    def turn(self) -> None:
+        """Run what has been handed over by now."""
+        over: list[None] = []
+        self.callFromThread(over.append, None)
+        self.until(lambda: bool(over))
+
 
 def deferred(awaitable: Awaitable[T]) -> Deferred[T]:
     """Start it, as Twisted would."""
