@@ -112,10 +112,10 @@ def insert_messages(connection: Connection, submitted: Sequence[Submitted]) -> l
 
 def _steps(messages: Sequence[NewMessage]) -> list[list[NewMessage]]:
     steps: list[list[NewMessage]] = []
-    size = OCTETS_AT_ONCE
+    size = 0
     for new in messages:
         own = len(new.header) + (new.body.size if isinstance(new.body, Inline) else 0)
-        if size + own > OCTETS_AT_ONCE:
+        if not steps or size + own > OCTETS_AT_ONCE:
             steps.append([])
             size = 0
         steps[-1].append(new)
