@@ -54,6 +54,12 @@ class Pump(Clock):
             self._calls.get(timeout=GIVE_UP)()
             self.advance(0)
 
+    def turn(self) -> None:
+        """Run what has been handed over by now."""
+        over: list[None] = []
+        self.callFromThread(over.append, None)
+        self.until(lambda: bool(over))
+
 
 def deferred(awaitable: Awaitable[T]) -> Deferred[T]:
     """Start it, as Twisted would."""

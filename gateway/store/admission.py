@@ -11,6 +11,7 @@ from gateway.queue.model import (
     Added,
     Duplicate,
     Hold,
+    Inline,
     NewMessage,
     NewRecipient,
     Queued,
@@ -25,6 +26,7 @@ from gateway.store.given import Octets, as_rows, given, given_octets
 from gateway.store.prepared import Prepared
 from gateway.store.schema import message, recipient
 
+OCTETS_AT_ONCE = 4 << 20  # of messages, in one statement: driver and database hold them several times over
 Submitted = tuple[NewMessage, int | None]  # with the process that it is leased to; None: to nobody
 
 _MESSAGE: dict[str, ColumnElement[Any]] = {
@@ -99,12 +101,26 @@ def insert_messages(connection: Connection, submitted: Sequence[Submitted]) -> l
     """Write their rows; only those that are leased have recipients in the answer."""
     if not submitted:
         return []
-    octets = Octets()
-    messages = as_rows([_message_row(new, octets) for new, _ in submitted])
-    _ADD_MESSAGES.run(connection, messages | octets.values())
+    for messages in _steps([new for new, _ in submitted]):
+        octets = Octets()
+        of_all = as_rows([_message_row(new, octets) for new in messages])
+        _ADD_MESSAGES.run(connection, of_all | octets.values())
     rows = (_own_columns(new, position, one, us) for new, us in submitted for position, one in enumerate(new.recipients))
     ids = {(row.message_id, row.position): row.id for row in _ADD_RECIPIENTS.run(connection, as_rows(rows))}
     return [_queued(new, us, ids) for new, us in submitted]
+
+
+def _steps(messages: Sequence[NewMessage]) -> list[list[NewMessage]]:
+    steps: list[list[NewMessage]] = []
+    size = 0
+    for new in messages:
+        own = len(new.header) + (new.body.size if isinstance(new.body, Inline) else 0)
+        if not steps or size + own > OCTETS_AT_ONCE:
+            steps.append([])
+            size = 0
+        steps[-1].append(new)
+        size += own
+    return steps
 
 
 def _message_row(new: NewMessage, octets: Octets) -> tuple[str | int | None, ...]:

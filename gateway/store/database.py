@@ -6,9 +6,9 @@ together, so that a statement writes for all of them: each statement hands Pytho
 and has to get it back. When something fails, the transaction is rolled back and run again, this time each
 item alone and in a savepoint of its own, so that one that fails is rolled back alone. After the COMMIT all their Deferreds
 fire in one hop to the reactor's thread.
-While a group is on its way to the disk the next one gathers. No lock is needed: the reactor's thread appends to
-a deque, the one writer thread takes from it, and both are atomic in CPython; whether the writer runs is known to the
-reactor's thread alone.
+While a group is on its way to the disk the next one gathers, and it starts at the end of a turn of the reactor, so that all
+that happens in one turn is in one group. No lock is needed: the reactor's thread appends to a deque, the one writer thread
+takes from it, and both are atomic in CPython; whether the writer runs is known to the reactor's thread alone.
 
 When a commit fails, its result is unknown (the disk may have it): all of its group get Unavailable, and the next group
 starts on a new connection. What happens before the COMMIT is sent is certain, though: when the server has undone the group to
@@ -101,6 +101,7 @@ class Database:
         self._readers = ThreadPool(READERS, READERS, "store-reader")  # all from the start: later there may be none to have
         self._waiting: deque[_Item] = deque()
         self._connection: Connection | None = None  # the writer thread's own
+        self._reading: deque[Connection] = deque()  # open and free: to check one out of a pool costs as much as a read
         self._writing = False
         self._stopped = False
         self._idle: list[Deferred[None]] = []
@@ -162,21 +163,21 @@ class Database:
         self._writer.stop()
         self._readers.stop()
         self._lookers.stop()
+        self._free_readers()
         self._read_engine.dispose()
         self._write_engine.dispose()
 
     # In the reactor's thread
 
     def _wake(self) -> None:
+        """Let the writer run once this turn of the reactor is over: what else happens in it is one group, not several."""
         self._writing = True
-        self._writer.callInThread(self._drain)
+        self._reactor.callFromThread(self._writer.callInThread, self._write_group)
 
-    def _settle(self, items: list[_Item], outcomes: list[Any], *, drained: bool) -> None:
-        """`drained`: the writer saw nobody wait any more, and has ended."""
-        if drained:
-            self._writing = False
-            if self._waiting:  # came after it had looked
-                self._wake()
+    def _settle(self, items: list[_Item], outcomes: list[Any]) -> None:
+        self._writing = False
+        if self._waiting:
+            self._wake()
         for item, outcome in zip(items, outcomes, strict=True):
             if isinstance(outcome, _Failed):
                 item.result.errback(outcome.error)
@@ -189,14 +190,11 @@ class Database:
 
     # In the writer's thread
 
-    def _drain(self) -> None:
-        drained = False
-        while not drained:
-            with self._turn:
-                items = self._next_group()
-                outcomes = self._commit(items)
-            drained = not self._waiting
-            self._reactor.callFromThread(self._settle, items, outcomes, drained=drained)
+    def _write_group(self) -> None:
+        with self._turn:
+            items = self._next_group()
+            outcomes = self._commit(items)
+        self._reactor.callFromThread(self._settle, items, outcomes)
 
     def _next_group(self) -> list[_Item]:
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
@@ -294,11 +292,36 @@ class Database:
 
     def _read(self, function: Callable[[Connection], T]) -> T:
         try:
-            with translated(), self._read_engine.begin() as connection:
-                return function(connection)
+            with suppress(Disconnected):
+                return self._read_once(function)
+            self._free_readers()  # held since before the server was restarted, perhaps, and so are the others
+            return self._read_once(function)
         except Unavailable:
             self._metrics.store_errors_total.inc()
             raise
+
+    def _read_once(self, function: Callable[[Connection], T]) -> T:
+        with translated():
+            connection = self._reader()
+            try:
+                with connection.begin():
+                    result = function(connection)
+            except BaseException:
+                connection.close()
+                raise
+        self._reading.append(connection)
+        return result
+
+    def _reader(self) -> Connection:
+        try:
+            return self._reading.pop()
+        except IndexError:
+            return self._read_engine.connect()
+
+    def _free_readers(self) -> None:
+        with suppress(IndexError):  # there are no more
+            while True:
+                self._reading.pop().close()
 
 
 def _each(connection: Connection, functions: Sequence[Callable[[Connection], Any]]) -> list[Any]:

@@ -124,13 +124,11 @@ def _store_on_postgresql(url: URL, *, write: bool) -> Engine:
     limits = {"statement_timeout": TIMEOUT * 1000, "lock_timeout": TIMEOUT * 1000}
     limits["idle_in_transaction_session_timeout"] = IDLE * 1000
     arguments = _postgresql_arguments(url, **limits, **({} if write else {"default_transaction_read_only": "on"}))
-    # A reader finds out by a ping whether its connection has died; the writer's group finds out, and is run again
     engine = _create(
         url,
         "store.url",
         connect_args=arguments | _PRIMARY,
         isolation_level="READ COMMITTED" if write else "REPEATABLE READ",
-        pool_pre_ping=not write,
     )
     if write:
         event.listen(engine, "connect", _commit_to_disk)

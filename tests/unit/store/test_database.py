@@ -1,6 +1,6 @@
 """Group commit: one transaction for all, each item by itself, and a writer that survives what a disk does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,59 @@ def test_an_item_that_fails_fails_alone(database: Database, pump: Pump, metrics:
     assert pump.result(results[3]) == 2
     assert pump.result(database.read(numbers)) == [1, 2, 3]
     assert _sample(metrics, "store_errors_total") == 1
+
+
+def test_those_who_want_the_same_are_served_together(database: Database, pump: Pump) -> None:
+    served: list[list[int]] = []
+
+    def put_all(connection: Connection, wanted: Sequence[int]) -> list[str]:
+        served.append(list(wanted))
+        for n in wanted:
+            put(n)(connection)
+        return [f"put {n}" for n in wanted]
+
+    held, let_go = _held_up(database, pump)
+    waiting: list[Deferred[Any]] = [
+        database.write_together(put_all, 2, order="b"),
+        database.write(put(4)),
+        database.write_together(put_all, 1, order="a"),
+        database.write(put(5), order="c"),
+        database.write_together(put_all, 3, order="c"),
+    ]
+    let_go()
+    pump.result(held)
+    assert [pump.result(each) for each in waiting] == ["put 2", 4, "put 1", 5, "put 3"]
+    assert served in ([[1, 2], [3]], [[1, 2, 3]])  # the one with its order may come before it or after it
+    assert pump.result(database.read(numbers)) == [1, 2, 3, 4, 5]
+
+
+def test_of_those_served_together_one_that_fails_fails_alone(database: Database, pump: Pump) -> None:
+    served: list[list[int]] = []
+
+    def put_all(connection: Connection, wanted: Sequence[int]) -> list[int]:
+        served.append(list(wanted))
+        for n in wanted:
+            put(n)(connection)
+            if n == 2:
+                raise NotFound("changed my mind")
+        return list(wanted)
+
+    held, let_go = _held_up(database, pump)
+    waiting = [database.write_together(put_all, n) for n in (1, 2, 3)]
+    let_go()
+    pump.result(held)
+    assert pump.result(waiting[0]) == 1
+    assert isinstance(pump.failure(waiting[1]), NotFound)
+    assert pump.result(waiting[2]) == 3
+    assert served == [[1, 2, 3], [1], [2], [3]]
+    assert pump.result(database.read(numbers)) == [1, 3]
+
+
+def test_what_is_written_in_one_turn_of_the_reactor_is_one_group(database: Database, pump: Pump, metrics: Metrics) -> None:
+    before = _sample(metrics, "store_commit_items_count")
+    waiting = [database.write(put(n)) for n in range(20)]
+    assert [pump.result(each) for each in waiting] == list(range(20))
+    assert _sample(metrics, "store_commit_items_count") - before == 1
 
 
 def test_a_group_runs_in_the_order_that_all_machines_keep(database: Database, pump: Pump) -> None:

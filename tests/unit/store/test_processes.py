@@ -321,6 +321,7 @@ def test_the_last_two_recipients_of_a_message_finished_by_two_machines_at_once(o
         def first_and_wait(connection: Connection) -> None:
             record(connection, [([done(first)], [])])
             recording.append(theirs.record([done(second)], []))
+            other.turn()
             came = text(
                 "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted) OR state <> 'queued' FROM recipient WHERE id = :id"
             )

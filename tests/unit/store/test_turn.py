@@ -101,6 +101,7 @@ def test_what_comes_while_the_writer_waits_is_committed_with_it(tmp_path: Path) 
 
     with Turn(tmp_path):
         first = database.write(look)
+        pump.turn()
         until(lambda: somebody_waits(tmp_path))
         more = [database.write(look) for _ in range(3)]
         assert not first.called
