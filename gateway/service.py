@@ -18,13 +18,14 @@ from twisted.python.components import Componentized
 from gateway import __version__, config, logs, maillog
 from gateway.card import card
 from gateway.config import Config, Listen
+from gateway.cores import usable_cores
 from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
 from gateway.errors import ConfigError, Unavailable
 from gateway.housekeeping import Housekeeping
 from gateway.listening import CannotBind, bind
 from gateway.node import Node
-from gateway.share import Share, usable_cores
+from gateway.share import Share
 from gateway.store.lockfile import hold
 from gateway.stores import Stores
 from gateway.upkeep import attempt
@@ -60,7 +61,7 @@ def _log_file(options: Options) -> str:
 
 def number_of_workers(settings: Config) -> int:
     """How many processes are to serve beside this one; 0 when it serves alone."""
-    wanted = usable_cores() if settings.server.workers == "auto" else settings.server.workers
+    wanted = len(usable_cores()) if settings.server.workers == "auto" else settings.server.workers
     return wanted if wanted > 1 else 0
 
 

@@ -1,6 +1,5 @@
 """Which of how many serving processes of this machine one is, and its part of what they share out."""
 
-import os
 from dataclasses import dataclass
 
 
@@ -19,8 +18,3 @@ class Share:
     def worker(self) -> int:
         """The number that log lines and leases bear; 0 for a process that serves alone."""
         return self.number if self.of > 1 else 0
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

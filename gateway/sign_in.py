@@ -16,8 +16,9 @@ from gateway.accounts.memo import Memo
 from gateway.accounts.seal import Seal
 from gateway.accounts.verifier import Verifier, lowest_priority
 from gateway.config import Config
+from gateway.cores import run_on, usable_cores
 from gateway.metrics import Metrics
-from gateway.share import Share, usable_cores
+from gateway.share import Share
 from gateway.store.credentials import SqlCredentials
 from gateway.store.database import Database
 from gateway.store.directory import SqlDirectory
@@ -39,7 +40,8 @@ class SignIn:
         self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics, share: Share
     ) -> None:
         self._reactor = reactor
-        threads = share.part(usable_cores())
+        self._cores = usable_cores()  # before a worker keeps to one of them
+        threads = share.part(len(self._cores))
         self._hashing = ThreadPool(threads, threads, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
@@ -108,6 +110,7 @@ class SignIn:
     def _in_hash_thread(self, function: Any) -> Deferred[Any]:
         def gently() -> Any:
             lowest_priority()
+            run_on(self._cores)
             return function()
 
         return deferToThreadPool(self._reactor, self._hashing, gently)

@@ -19,6 +19,7 @@ from twisted.logger import globalLogBeginner
 
 from gateway import logs, maillog
 from gateway.config import Config, Listen
+from gateway.cores import core_of, run_on, usable_cores
 from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
 from gateway.edge.tally import Tally
@@ -186,6 +187,7 @@ class _Running:
 
     async def start(self) -> None:
         """Raises Unavailable."""
+        run_on(core_of(self._share.number, usable_cores()))
         self.stores.start()
         await self.stores.register()
         await self._node.begin(self._ports)

@@ -28,6 +28,7 @@ OURS: dict[str, set[str]] = {
     "logfile": set(),
     "logs": {"logfile", "maillog"},
     "share": set(),
+    "cores": set(),
     "upkeep": {"errors", "maillog"},
     "card": {"config"},
     "smtp": VALUES,

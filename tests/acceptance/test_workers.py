@@ -20,7 +20,7 @@ from tests.acceptance.shared_store import WaitingSmarthost, shared_store
 from tests.acceptance.test_lifecycle import RELOAD_REFUSED, _fails, _half_sent
 from tests.acceptance.waiting import until
 from tests.acceptance.wire import Wire, attempt, greeted, signed_in
-from tests.acceptance.worker_processes import is_there, kill, only, pids, until_back
+from tests.acceptance.worker_processes import cores_of_threads, is_there, kill, only, pids, until_back
 
 __all__ = ["shared_store"]
 
@@ -40,6 +40,20 @@ def test_mail_through_each_worker(two: GatewayProcess) -> None:
     until_arrived(two, "bob@example.net", 2)
     assert {line["worker"] for line in two.logged("delivered")} <= {1, 2}
     assert not two.logged("unexpected error"), two.story()
+
+
+def test_each_keeps_to_a_core_and_hashes_on_any(two: GatewayProcess) -> None:
+    ours = os.sched_getaffinity(0)
+    of_reactors = []
+    for worker, pid in pids(two).items():
+        with only(two, worker):
+            assert attempt(two, password="wrong").code == 535  # a hash thread says where it runs with its first hash
+        reactor, *others = cores_of_threads(pid)
+        assert len(reactor) == 1
+        assert ours in others
+        assert all(cores in (reactor, ours) for cores in others)
+        of_reactors.append(reactor)
+    assert len(set().union(*of_reactors)) == min(2, len(ours))
 
 
 def test_a_lockout_made_in_one_holds_in_the_other(install: Install) -> None:

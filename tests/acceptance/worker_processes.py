@@ -43,5 +43,10 @@ def only(gateway: GatewayProcess, worker: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def cores_of_threads(pid: int) -> list[set[int]]:
+    """For each of its threads, that of the reactor first, the cores that it may run on."""
+    return [set(os.sched_getaffinity(int(task))) for task in sorted(os.listdir(f"/proc/{pid}/task"), key=int)]
+
+
 def _stands_still(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].startswith("T")

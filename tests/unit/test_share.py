@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.share import Share, usable_cores
+from gateway.share import Share
 
 
 @given(st.integers(1, 200), st.integers(1, 20))
@@ -19,7 +19,3 @@ def test_one_that_serves_alone_has_all_of_it_and_is_no_worker() -> None:
 
 def test_workers_have_their_numbers_and_the_parent_has_none() -> None:
     assert [Share(number, 2).worker for number in range(3)] == [0, 1, 2]
-
-
-def test_there_is_a_core() -> None:
-    assert usable_cores() >= 1

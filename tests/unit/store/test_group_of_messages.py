@@ -22,6 +22,7 @@ from gateway.queue.model import (
     QueuedMessage,
     Recipient,
     Record,
+    Recorded,
     Result,
     Spooled,
     State,
@@ -110,7 +111,7 @@ def test_many_cost_no_more_statements_than_one(database: Database, outbox: SqlOu
     with statements() as sent:
         many = accounts_at_once(1, MANY)
         waiting = [outbox.record(done(*each.recipients), []) for each in many]
-        assert [pump.result(each) for each in waiting] == [[]] * MANY
+        assert [pump.result(each) for each in waiting] == [Recorded([])] * MANY
         assert len(sent) <= of_one
     assert of_one <= 10, "BEGIN twice, and four each to accept and to record; PostgreSQL locks the messages, too"
 
@@ -178,13 +179,15 @@ def test_outcomes_of_a_group_each_go_to_their_own(database: Database, outbox: Sq
     first, second = map(queued, at_once(outbox, pump, new(1, to=["a@b.example", "c@b.example"]), new(2, spooled=True)))
     late = Record(done(first.recipients[0])[0].outcome, State.FAILED)
     again = Record(Outcome(first.recipients[1], Result.RETRY, 451, "4.0.0", "later", "hop", "mx"), State.QUEUED, 60.0)
-    waiting: list[Deferred[list[Spooled]]] = [
+    waiting: list[Deferred[Recorded]] = [
         outbox.record(done(first.recipients[0]), []),
         outbox.record([again], []),
         outbox.record(done(*second.recipients), []),
         outbox.record([late], [new(8, terms=None, key="")]),  # a second outcome of one recipient: too late, and so its report
     ]
-    assert [pump.result(each) for each in waiting] == [[], [], [second.body], []]
+    told = [pump.result(each) for each in waiting]
+    assert [each.bodies for each in told] == [[], [], [second.body], []]
+    assert [each.late for each in told] == [set(), set(), set(), {first.recipients[0].id}]
     states = select(recipient.c.id, recipient.c.state, recipient.c.attempts, recipient.c.text).order_by(recipient.c.id)
     one, two = first.recipients
     [three] = second.recipients
