@@ -1,9 +1,9 @@
 """Which cores of the machine our threads run on.
 
-Python runs one thread of a process at a time. On several cores its threads hand the interpreter's lock from core to core and wake
-one another up for it; on one core the same work takes a quarter less (benchmarks/NOTES.md). So each of several workers keeps
-to a core of its own, all but its hash threads, which need no interpreter while they hash. A process that serves alone stays
-free to go where there is room.
+Python runs one thread of a process at a time. On several cores its threads hand the interpreter's lock from core to core and
+wake one another up for it; on one core the same work takes a quarter less (benchmarks/NOTES.md). So each of several workers
+keeps to a core of its own, all but its hash threads, which need no interpreter while they hash. A process that serves alone
+stays free to go where there is room.
 """
 
 import os
@@ -19,7 +19,7 @@ def usable_cores() -> Set[int]:
 
 
 def run_on(cores: Set[int]) -> None:
-    """Let the calling thread run on these alone, and all that it starts from now on; where that cannot be had, nothing happens."""
+    """Let the calling thread, and what it starts from now on, run on these alone. Where that cannot be had, nothing happens."""
     if _KNOWN:
         with suppress(OSError):  # taken from us meanwhile
             os.sched_setaffinity(0, cores)
