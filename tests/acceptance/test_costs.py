@@ -1,7 +1,7 @@
 """What mail costs in system calls, counted by strace: a guard against slowness that no busy machine moves.
 
-One client, one message after the other, each delivered before the next, so that nothing shares a packet, a trip to a thread or a
-commit with anything else: the most that a message can cost. The limits have a quarter of room. `write` counts lines of the
+One client, one message after the other, each delivered before the next, so that nothing shares a packet, a trip to a thread
+or a commit with anything else: the most that a message can cost. The limits have a quarter of room. `write` counts lines of the
 log and trips to a thread, each of which wakes the reactor by one.
 """
 
