@@ -2,7 +2,7 @@
 
 Theory of operation. Octets from the network go into one memory buffer and OpenSSL reads them there; what it has to say lies in
 another one, from where it goes to the network in one write. Nothing here waits: what a handshake or a record still lacks comes
-with the next octets. Twisted's own layer does the same through pyOpenSSL, at about four times the processor time for a command
+with the next octets. Twisted's own layer does the same through pyOpenSSL, at about three times the processor time for a command
 and its reply (benchmarks/NOTES.md): each of its calls gives up Python's lock, and each group of octets ends in an exception.
 
 Closing (RFC 8446 section 6.1): our close_notify goes behind what was written before; what the peer still says is dropped, until
