@@ -148,7 +148,8 @@ class Worker:
             self._reactor.stop()
             return
         self._orphaned = True
-        maillog.orphaned()
+        if self._running is not None:  # before it was told to begin it has no log, and nothing to tell
+            maillog.orphaned()
         self._reactor.callLater(LAST, os._exit, 1)
         self.leave(ORPHANED)
 

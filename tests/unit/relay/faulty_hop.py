@@ -139,7 +139,7 @@ class FaultySession(Protocol):
         if not end:
             return False
         self.buffer = rest
-        verb = line.split(b" ")[0].decode()
+        verb = line.split(b" ")[0].decode("latin-1")  # it may be part of a TLS handshake
         answer = self.say(verb)
         transport: Any = self.transport
         if verb == "DATA" and answer.startswith(b"354"):
