@@ -118,7 +118,7 @@ def test_however_the_header_names_them_each_comes_alone_and_no_octet_tells_of_it
     for user, copies in mail.items():
         for octets in copies:
             assert SECRET not in octets
-            assert b"bcc" not in octets.lower()
+            assert b"bcc" not in re.sub(rb"\bid \w+", b"", octets).lower()  # queue ids have any letters
             assert b"hush" not in octets
             for other in {b"blind", b"veiled"} - {user.encode()}:  # its own name is Postfix's, as of a final delivery
                 assert other not in octets
@@ -190,7 +190,7 @@ def test_a_blind_one_that_fails_is_reported_alone_and_to_nobody_else(gateway: Ga
     for who, octets in told.items():
         ghosts = {name for name in ("ghost1", "ghost2") if name.encode() in octets}
         assert ghosts == {who.partition("@")[0]} - {"nobody"}
-        assert b"bcc" not in octets.lower()
+        assert b"bcc" not in re.sub(rb"\bid \w+", b"", octets).lower()  # queue ids have any letters
     gateway.until_logged("delivered", 4)
     failed = gateway.logged("failed")
     assert sorted(line["field"] for line in failed) == ["bcc", "bcc", "cc"]
