@@ -245,8 +245,8 @@ def _check(name: str) -> None:
 def _read_cached(descriptor: int, buffer: bytearray, position: int) -> bytes:
     """As much of the block as is in the kernel's memory.
 
-    b"" is not only the end: the disk has to be asked, or the system cannot say, or it is Linux 5.9 or 5.10, where a file that is
-    not in memory seems to be at its end (preadv2(2), BUGS).
+    b"" is not only the end: the disk has to be asked, or the system cannot say, or it is Linux 5.9 or 5.10, where a file seems
+    to end where memory ends (preadv2(2), BUGS).
     """
     try:
         octets = os.preadv(descriptor, [buffer], position, os.RWF_NOWAIT)
