@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, column, select
+from sqlalchemy import Connection, bindparam, column, exc, select
 from sqlalchemy.types import NullType
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
@@ -21,12 +21,13 @@ from gateway.config import Accounts
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store.engine import accounts_engine
+from gateway.store.failures import unavailable
 from gateway.store.login_table import as_text, can_be_login, foreign_table
 from gateway.store.lookup import NOBODY, Lookup, only
 from gateway.store.patience import Patience
 from gateway.store.read_threads import ReadThreads
 from gateway.store.shared_read import SharedReads
-from gateway.store.standing import Standing, usual
+from gateway.store.standing import Standing, go_on, usual
 
 T = TypeVar("T")
 
@@ -90,7 +91,12 @@ class SqlDirectory:
 
     async def aliases(self, account_id: str) -> frozenset[str]:
         """See the port. An alias that is no address is skipped: nothing could be sent from it."""
-        return await self._patiently(self._addresses.ask(account_id)) if self._aliases is not None else frozenset()
+        if self._aliases is None:
+            return frozenset()
+        found = await self._patiently(self._addresses.ask(account_id))
+        if isinstance(found, Unavailable):
+            raise Unavailable(f"login table: {found}")
+        return found
 
     async def by_id(self, account_id: str) -> LoginRow | None:
         """See AccountRows."""
@@ -141,13 +147,18 @@ class SqlDirectory:
 
     # In a thread of our own
 
-    def _aliases_of(self, connection: Connection, account_ids: Collection[str]) -> dict[str, frozenset[str]]:
+    def _aliases_of(self, connection: Connection, account_ids: Collection[str]) -> dict[str, frozenset[str] | Unavailable]:
+        return {id_: self._own_aliases(connection, id_) for id_ in account_ids}
+
+    def _own_aliases(self, connection: Connection, account_id: str) -> frozenset[str] | Unavailable:
+        """Or why they cannot be read, when it is this id or its rows that are to blame. Raises what is the trouble of all."""
         assert self._aliases is not None
-        found = {id_: connection.execute(self._aliases, {"account_id": id_}).scalars().all() for id_ in account_ids}
-        return {
-            id_: frozenset(filter(None, (_address_key(row, self.case_sensitive) for row in rows)))
-            for id_, rows in found.items()
-        }
+        try:
+            rows = connection.execute(self._aliases, {"account_id": account_id}).scalars().all()
+        except (exc.DBAPIError, UnicodeError) as error:
+            go_on(connection, error)
+            return unavailable(error)
+        return frozenset(filter(None, (_address_key(row, self.case_sensitive) for row in rows)))
 
 
 @contextmanager

@@ -26,12 +26,13 @@ class Patience:
     def _watch(self) -> None:
         if self._ends and not self._watching:
             self._watching = True
-            self._reactor.callLater(next(iter(self._ends.values())) - self._reactor.seconds(), self._look)
+            left = next(iter(self._ends.values())) - self._reactor.seconds()
+            self._reactor.callLater(max(0.0, left), self._look)  # it may be over: those told before it took their time
 
     def _look(self) -> None:
         now = self._reactor.seconds()
         for result in [result for result, end in self._ends.items() if end <= now]:
-            del self._ends[result]
-            result.cancel()
+            if self.end(result):  # and not before, because of another that was told just now
+                result.cancel()
         self._watching = False
         self._watch()

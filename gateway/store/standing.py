@@ -34,7 +34,7 @@ class Standing:
             rows = connection.execute(self._table.by_id, {"ids": self._values(connection, ids)})
             return set(ids) - {as_id(row.id) for row in rows if self._table.is_active(row)}
         except (exc.DBAPIError, UnicodeError) as error:
-            _go_on(connection, error)
+            go_on(connection, error)
             return set() if len(ids) == 1 else {id_ for one in ids for id_ in self.disabled(connection, [one])}
 
     def rows(self, connection: Connection, ids: Sequence[str]) -> dict[str, Found]:
@@ -45,7 +45,7 @@ class Standing:
                 found = self._table.read(row)
                 own.setdefault(found.id, []).append(found)
         except (exc.DBAPIError, UnicodeError) as error:
-            _go_on(connection, error)
+            go_on(connection, error)
             if len(ids) == 1:
                 return {ids[0]: unavailable(error)}
             return {id_: rows for one in ids for id_, rows in self.rows(connection, [one]).items()}
@@ -75,7 +75,7 @@ def usual(found: Found) -> LoginRow | None:
     return min(found, key=lambda row: (not row.active, row.login), default=None)
 
 
-def _go_on(connection: Connection, error: Exception) -> None:
+def go_on(connection: Connection, error: Exception) -> None:
     """Make the connection ready for each id to be asked about alone. Raises `error` when it is about all of them."""
     if not is_about_a_value(error):
         raise error

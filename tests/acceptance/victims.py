@@ -19,7 +19,7 @@ from tests.acceptance.free_port import free_port
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.journal_hop import Entry
 from tests.acceptance.waiting import until
-from tests.servers.process import ServerProcess, children, runs
+from tests.servers.process import ServerProcess, children, runs, stands_still
 
 PATIENCE = 60.0  # seconds
 _HOP = Path(__file__).with_name("journal_hop.py")
@@ -99,10 +99,12 @@ class Gateway:
         self.who = str(process.at.settings["server"]["hostname"])
 
     def kill(self) -> None:
+        pid = self.process.process.pid
         self.process.signal(signal.SIGSTOP)  # so that it starts no more workers meanwhile
-        workers = children(self.process.process.pid)
-        for pid in workers:
-            _kill(pid)
+        until(lambda: stands_still(pid), "the gateway stands still", PATIENCE)
+        workers = children(pid)
+        for worker in workers:
+            _kill(worker)
         self.process.kill()
         until(lambda: not any(map(runs, workers)), "the workers are gone", PATIENCE)
 

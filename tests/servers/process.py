@@ -110,6 +110,12 @@ def runs(pid: int) -> bool:
     return bool(stat) and stat[0] != "Z"
 
 
+def stands_still(pid: int) -> bool:
+    """Whether the process has been stopped, and not only sent the signal: until then it may start others. Or has ended."""
+    stat = _stat(pid)
+    return not stat or stat[0] in "TZ"
+
+
 def _stat(pid: int) -> list[str]:
     """State, parent and what follows of a process; empty when there is none."""
     try:

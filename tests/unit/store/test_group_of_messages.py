@@ -116,11 +116,13 @@ def test_many_cost_no_more_statements_than_one(database: Database, outbox: SqlOu
     assert of_one <= 10, "BEGIN twice, and four each to accept and to record; PostgreSQL locks the messages, too"
 
 
-@pytest.mark.parametrize("octets", [1, 30, 1 << 20])
+@pytest.mark.parametrize(("octets", "recipients"), [(1, 1), (30, 4), (1 << 20, 1000)])
 def test_each_keeps_its_own(
-    database: Database, outbox: SqlOutbox, pump: Pump, octets: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, outbox: SqlOutbox, pump: Pump, octets: int, recipients: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.admission.OCTETS_AT_ONCE", octets)  # in one statement: one message, some, or all
+    # In one statement: one message, some, or all
+    monkeypatch.setattr("gateway.store.admission.OCTETS_AT_ONCE", octets)
+    monkeypatch.setattr("gateway.store.admission.RECIPIENTS_AT_ONCE", recipients)
     messages = [new(n, account=str(n % 3), to=[f"{n}-{i}@example.net" for i in range(n)]) for n in range(1, 6)]
     messages.append(new(6, spooled=True))
     came_to = [queued(each) for each in at_once(outbox, pump, *messages)]
