@@ -16,8 +16,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 _RECORD = 16 * 1024  # octets of text in a record at most, RFC 8446 section 5.1
-# Octets of TLS's own answers in a connection, to changes of keys (section 4.6.3) and to wishes to renegotiate. An honest peer gets
-# a few in its life; one that asks for ever and does not read must not fill our memory with them.
+# Octets of TLS's own answers in a connection, to changes of keys (section 4.6.3) and to wishes to renegotiate. An honest peer
+# gets a few in its life; one that asks for ever and does not read must not fill our memory with them.
 MAX_ANSWERS = 16 * 1024
 
 
