@@ -94,7 +94,7 @@ class ServerTls:
 
 
 def _unraisable(fault: Any) -> None:
-    """A name that is not ASCII ends its handshake before `_choose`; Python would print it with a traceback for each such peer."""
+    """A name that is not ASCII ends its handshake before `_choose`; Python would print a traceback for each of them."""
     if not (isinstance(fault.exc_value, UnicodeDecodeError) and isinstance(fault.object, bytes)):
         sys.__unraisablehook__(fault)
 
