@@ -75,7 +75,7 @@ class Spool:
         if isinstance(body, Inline):
             return InlineReader(body.data)
         file = _OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run)
-        return _Reader(file, self._block)
+        return _Reader(file, body.size, self._block)
 
     async def remove(self, body: Spooled) -> None:
         """See the port. What cannot be removed now is swept later."""
@@ -194,14 +194,17 @@ class _Writer:
 class _Reader:
     """Reads what the kernel has in memory at once: a large message goes out soon after it came, and threads cost more."""
 
-    def __init__(self, file: _OpenFile, buffer: bytearray) -> None:
+    def __init__(self, file: _OpenFile, size: int, buffer: bytearray) -> None:
         self._file = file
+        self._size = size
         self._buffer = buffer
         self._position = 0
 
     async def read(self) -> bytes:
+        if self._position >= self._size:
+            return b""
         block = self._file.at_once(_read_cached, self._buffer, self._position)
-        if block is None:
+        if not block:
             block = await self._file.step(_read_block, self._position)
         self._position += len(block)
         return block
@@ -241,12 +244,15 @@ def _check(name: str) -> None:
         raise ValueError("not the name of a spooled body")
 
 
-def _read_cached(descriptor: int, buffer: bytearray, position: int) -> bytes | None:
-    """As much of the block as is in the kernel's memory; None when the disk has to be asked, or the system cannot say."""
+def _read_cached(descriptor: int, buffer: bytearray, position: int) -> bytes:
+    """As much of the block as is in the kernel's memory; b"" when the disk has to be asked, or the system cannot say.
+
+    That is no end: Linux 5.9 and 5.10 may read nothing in the middle of a file (preadv(2), "BUGS").
+    """
     try:
         octets = os.preadv(descriptor, [buffer], position, os.RWF_NOWAIT)
     except (OSError, AttributeError):  # what is wrong comes out in the thread
-        return None
+        return b""
     return bytes(memoryview(buffer)[:octets])
 
 
