@@ -8,6 +8,7 @@ could read the TLS 1.2 sessions that were resumed by them. Early data (0-RTT) is
 """
 
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ class ServerTls:
         if names:  # else whatever name a client asks for, were it none at all, gets the one there is
             for context in contexts:
                 context.sni_callback = self._choose
+            sys.unraisablehook = _unraisable
         self._default, self._names, self._stamps = contexts[0], names, stamps
         self._stale = self._now() + TICKET_KEYS_FOR
         self.expires = min(each.pair.expires for each in files)
@@ -89,6 +91,12 @@ class ServerTls:
         chosen = self._names.get((name or "").lower())
         if chosen is not None:
             connection.context = chosen
+
+
+def _unraisable(fault: Any) -> None:
+    """A name that is not ASCII ends its handshake before `_choose`; Python would print a traceback for each of them."""
+    if not (isinstance(fault.exc_value, UnicodeDecodeError) and isinstance(fault.object, bytes)):
+        sys.__unraisablehook__(fault)
 
 
 def _files(config: Config, now: float) -> list[_Files]:
@@ -133,7 +141,7 @@ def _context(files: _Files, minimum: ssl.TLSVersion) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.set_ciphers(CIPHERS)
     context.num_tickets = 1  # the usual two make a handshake dearer; a client that has used its one gets another
-    context.load_cert_chain(files.certificate, files.key)
+    context.load_cert_chain(files.certificate, files.key, password="")  # a key that got a passphrase meanwhile: no prompt
     return context
 
 

@@ -16,6 +16,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 _RECORD = 16 * 1024  # octets of text in a record at most, RFC 8446 section 5.1
+# Octets of TLS's own answers in a connection, to changes of keys (section 4.6.3) and to wishes to renegotiate. An honest peer
+# gets a few in its life; one that asks for ever and does not read must not fill our memory with them.
+MAX_ANSWERS = 16 * 1024
 
 
 class TlsLayer(Protocol):
@@ -27,6 +30,7 @@ class TlsLayer(Protocol):
         self._to_send: Any = ssl.MemoryBIO()
         self._tls: Any = context.wrap_bio(self._received, self._to_send, server_side=True)
         self._early = b""  # written before the handshake was done
+        self._answers = 0  # octets of what TLS has answered by itself
         self._shaken = self._closing = self._over = False
 
     def start(self, transport: Any) -> None:
@@ -120,12 +124,20 @@ class TlsLayer(Protocol):
             pass
         except ssl.SSLZeroReturnError:
             ended = True
-        self._flush()  # an answer to a change of keys
+        self._answer()
         text = b"".join(texts)
         if text and not self._closing:
             self._inner.dataReceived(text)
         if ended and not self._over:
             self._end()
+
+    def _answer(self) -> None:
+        """Send what TLS says by itself to what it has read, unless that gets too much."""
+        self._answers += self._to_send.pending
+        if self._answers > MAX_ANSWERS:
+            self.abortConnection()
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         if self._to_send.pending:

@@ -201,8 +201,10 @@ class _Reader:
         self._position = 0
 
     async def read(self) -> bytes:
+        if self._position >= self._size:
+            return b""
         block = self._file.at_once(_read_cached, self._buffer, self._position)
-        if not block and self._position < self._size:
+        if not block:
             block = await self._file.step(_read_block, self._position)
         self._position += len(block)
         return block
@@ -243,10 +245,9 @@ def _check(name: str) -> None:
 
 
 def _read_cached(descriptor: int, buffer: bytearray, position: int) -> bytes:
-    """As much of the block as is in the kernel's memory.
+    """As much of the block as is in the kernel's memory; b"" when the disk has to be asked, or the system cannot say.
 
-    b"" is not only the end: the disk has to be asked, or the system cannot say, or it is Linux 5.9 or 5.10, where a file seems
-    to end where memory ends (preadv2(2), BUGS).
+    That is no end: Linux 5.9 and 5.10 may read nothing in the middle of a file (preadv(2), "BUGS").
     """
     try:
         octets = os.preadv(descriptor, [buffer], position, os.RWF_NOWAIT)

@@ -1,5 +1,6 @@
 """TLS through real sockets: STARTTLS and implicit, which certificate a client gets, renewal, and broken handshakes."""
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.testing import StringTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -384,3 +386,19 @@ def test_without_a_certificate_one_is_made(tmp_path: Path) -> None:
     tls = ServerTls(settings(tmp_path, ""), lambda: NOW)
     assert tls.is_self_signed
     assert (tmp_path / "var" / "self-signed.pem").exists()
+
+
+def test_a_name_that_is_not_ascii_is_refused_and_not_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    tls = ServerTls(settings(folder, PAIR + SNI), lambda: NOW)
+    client = ClientTls("brand\xff.example").clientConnectionForTLS(TLSMemoryBIOProtocol(None, None))
+    client.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    wire: Any = StringTransport()
+    tls.start(wire, Protocol())
+    wire.protocol.dataReceived(client.bio_read(1 << 16))
+    assert wire.disconnecting
+    assert capsys.readouterr().err == ""

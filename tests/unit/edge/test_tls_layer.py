@@ -12,8 +12,10 @@ from twisted.python.failure import Failure
 
 from gateway.edge import tls as server_tls
 from gateway.edge.tls import ServerTls
+from gateway.edge.tls_layer import MAX_ANSWERS
 from tests.unit.edge.certificate_files import NOW, settings, write_pair
 from tests.unit.edge.tls_case import TlsTalk, client_context
+from tests.unit.edge.tls_records import APPLICATION_DATA, Records, context_with_secrets
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
@@ -180,6 +182,32 @@ class TestBrokenOctets:
         for talk in (TlsTalk(world.tls, client_context()), world.talk()):
             talk.wire.protocol.dataReceived(octets)
             assert talk.inner.heard == b""
+
+
+class TestAnswersOfItsOwn:
+    """A peer that has TLS answer for ever and does not read must not fill the memory with answers."""
+
+    @pytest.fixture
+    def records(self, world: World, tmp_path: Path) -> tuple[TlsTalk, Records]:
+        talk = world.talk(context_with_secrets(tmp_path / "secrets"))
+        return talk, Records(tmp_path / "secrets")
+
+    def test_keys_may_change_now_and_then(self, records: tuple[TlsTalk, Records]) -> None:
+        talk, client = records
+        for _ in range(100):
+            talk.wire.protocol.dataReceived(client.new_keys())
+            talk.wire.protocol.dataReceived(client.record(APPLICATION_DATA, b"NOOP\r\n"))
+        talk.inner.layer.write(b"250 OK\r\n")
+        talk.run()
+        assert talk.inner.heard == b"NOOP\r\n" * 100
+        assert talk.heard == b"250 OK\r\n"
+
+    def test_keys_that_change_for_ever_end_it(self, records: tuple[TlsTalk, Records]) -> None:
+        talk, client = records
+        for _ in range(2000):
+            talk.wire.protocol.dataReceived(client.new_keys())
+        assert talk.wire.disconnected
+        assert len(talk.wire.value()) <= MAX_ANSWERS
 
 
 class TestResuming:
