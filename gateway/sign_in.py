@@ -17,6 +17,7 @@ from gateway.accounts.seal import Seal
 from gateway.accounts.verifier import Verifier, lowest_priority
 from gateway.config import Config
 from gateway.cores import run_on, usable_cores
+from gateway.hash_slots import HashSlots
 from gateway.metrics import Metrics
 from gateway.share import Share
 from gateway.store.credentials import SqlCredentials
@@ -41,7 +42,8 @@ class SignIn:
     ) -> None:
         self._reactor = reactor
         self._cores = usable_cores()  # before a worker keeps to one of them
-        threads = share.part(len(self._cores))
+        threads = len(self._cores)
+        self._slots = HashSlots(settings.server.state_dir, threads if share.of > 1 else 0, time.sleep)
         self._hashing = ThreadPool(threads, threads, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
@@ -111,7 +113,8 @@ class SignIn:
         def gently() -> Any:
             lowest_priority()
             run_on(self._cores)
-            return function()
+            with self._slots.one():
+                return function()
 
         return deferToThreadPool(self._reactor, self._hashing, gently)
 

@@ -29,6 +29,7 @@ OURS: dict[str, set[str]] = {
     "logs": {"logfile", "maillog"},
     "share": set(),
     "cores": set(),
+    "hash_slots": set(),
     "upkeep": {"errors", "maillog"},
     "card": {"config"},
     "smtp": VALUES,
