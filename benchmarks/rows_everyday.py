@@ -11,14 +11,14 @@ _LARGE = 25_000_000
 _HUNDRED = 100
 
 
-def both(bench: Bench, ours: Shape, peer: Shape, rounds: int, *, memory: bool = False) -> Pair[Run]:
+def both(bench: Bench, ours: Shape, peer: Shape, rounds: int) -> Pair[Run]:
     """The runs of each side. Rates are compared, so the slower side may be given less to do."""
     scene = bench.scene
     learn(scene, scene.ours)
     mine, theirs = interleaved(
         rounds,
-        lambda: run(scene, scene.ours, ours, memory=memory),
-        lambda: run(scene, scene.peer, peer, memory=memory),
+        lambda: run(scene, scene.ours, ours),
+        lambda: run(scene, scene.peer, peer),
     )
     return mine, theirs
 
@@ -50,14 +50,36 @@ def bulk(bench: Bench) -> Iterator[Line]:
 
 
 def large(bench: Bench) -> Iterator[Line]:
-    shape = Shape(connections=10, messages=bench.pick(20, 40), size=_LARGE)
-    runs = both(bench, shape, shape, bench.pick(1, 3), memory=True)
-    accepted = of_both(lambda one: one.report.octets / one.accepted / 1e6, runs)
-    delivered = of_both(lambda one: one.report.octets / one.delivered / 1e6, runs)
-    peaks, bound = of_both(lambda one: one.peak / 1e6, runs), Target("ours", 200, at_most=True)
-    yield Line("C", "messages of 25 MB, accepted", "MB/s", *accepted, target=Target("ratio", 1.5))
-    yield Line("C", "the same, until delivered", "MB/s", *delivered)
-    yield Line("C", "memory meanwhile, at most", "MB", *peaks, less_is_better=True, target=bound)
+    """By one process, and by as many workers as elsewhere, which take more memory to be faster."""
+    scene, shape = bench.scene, Shape(connections=10, messages=bench.pick(20, 40), size=_LARGE)
+    with scene.gateway(settings={"server": {"workers": 1}}) as alone:
+        learn(scene, alone)
+        learn(scene, scene.ours)
+        lone, all_workers, peer = interleaved(
+            bench.pick(1, 3),
+            lambda: run(scene, alone, shape, memory=True),
+            lambda: run(scene, scene.ours, shape, memory=True),
+            lambda: run(scene, scene.peer, shape, memory=True),
+        )
+    bound = Target("ours", 200, at_most=True)
+    yield Line("C", "25 MB, one process, accepted", "MB/s", *of_both(_accepted, (lone, peer)), target=Target("ratio", 1.5))
+    yield Line("C", "the same, until delivered", "MB/s", *of_both(_delivered, (lone, peer)))
+    yield Line("C", "memory meanwhile, at most", "MB", *of_both(_peak, (lone, peer)), less_is_better=True, target=bound)
+    yield Line("C", f"{scene.workers} workers, accepted", "MB/s", *of_both(_accepted, (all_workers, peer)))
+    yield Line("C", "the same, until delivered", "MB/s", *of_both(_delivered, (all_workers, peer)))
+    yield Line("C", "memory meanwhile, at most", "MB", *of_both(_peak, (all_workers, peer)), less_is_better=True)
+
+
+def _accepted(one: Run) -> float:
+    return one.report.octets / one.accepted / 1e6
+
+
+def _delivered(one: Run) -> float:
+    return one.report.octets / one.delivered / 1e6
+
+
+def _peak(one: Run) -> float:
+    return one.peak / 1e6
 
 
 def many_recipients(bench: Bench) -> Iterator[Line]:
