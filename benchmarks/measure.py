@@ -71,7 +71,7 @@ def sign_in(scene: Scene, side: Side, shape: Shape, *, turned_away: bool = False
 
 
 def learn(scene: Scene, gateway: Gateway, stride: int = 20) -> None:
-    """Have each of its workers know the passwords that loads with this stride use."""
+    """Have its workers know the passwords that loads with this stride use: all, or nearly all of them."""
     for _ in range(40):
         before = gateway.hashes
         scene.generator.run(gateway.port, Shape(connections=4, messages=100, a_session=0, stride=stride))

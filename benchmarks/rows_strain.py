@@ -25,8 +25,8 @@ _NEW = 50  # sign-ins at a time, each with an account of its own
 
 @dataclass(frozen=True, slots=True)
 class Flooded:
-    """The waits of known sign-ins, how many percent of them were turned away, and sessions a second without guessers and
-    with them."""
+    """The waits of known sign-ins, how many percent of those and of row A's were turned away, and sessions a second without
+    guessers and with them."""
 
     auth: Waits
     turned_away: float

@@ -1,9 +1,9 @@
 """Which cores of the machine our threads run on.
 
 Python runs one thread of a process at a time. On several cores its threads hand the interpreter's lock from core to core and
-wake one another up for it; on one core the same work takes a quarter less (benchmarks/NOTES.md). So each of several workers
-keeps to a core of its own, all but its hash threads, which need no interpreter while they hash. A process that serves alone
-stays free to go where there is room.
+wake one another up for it; on one core the same work takes up to a quarter less (benchmarks/NOTES.md). So each of several
+workers keeps to a core of its own, all but its hash threads, which need no interpreter while they hash. A process that serves
+alone stays free to go where there is room.
 """
 
 import os

@@ -1,8 +1,8 @@
 """How many passwords all workers of a gateway hash at once: as many as there are slots, whoever has the passwords.
 
-The kernel spreads connections unevenly, so each worker has a hash thread for every core, and one alone can use the whole
-machine. What bounds them together, for a hash may take a core and 64 MiB, are locks on files of the state directory, which the
-kernel frees when a process dies. A slot that nobody gives back (its worker stands still) is not waited for without end.
+The kernel spreads connections unevenly, so each worker has a hash thread more than its part of the cores. What bounds them
+together, for a hash may take a core and 64 MiB, are locks on files of the state directory, which the kernel frees when a
+process dies. A slot that nobody gives back (its worker stands still) is not waited for without end.
 """
 
 import fcntl

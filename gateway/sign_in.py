@@ -42,8 +42,9 @@ class SignIn:
     ) -> None:
         self._reactor = reactor
         self._cores = usable_cores()  # before a worker keeps to one of them
-        threads = len(self._cores)
-        self._slots = HashSlots(settings.server.state_dir, threads if share.of > 1 else 0, time.sleep)
+        cores = len(self._cores)
+        threads = min(cores, share.part(cores) + 1)
+        self._slots = HashSlots(settings.server.state_dir, cores if share.of > 1 else 0, time.sleep)
         self._hashing = ThreadPool(threads, threads, "hashing")  # all from the start: later there may be none to have
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic

@@ -209,7 +209,7 @@ class Database:
             self._metrics.store_errors_total.inc()
             self._drop_connection()
             # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
-            return [_Failed(_same(error)) for _ in items]
+            return [_Failed(_own(error)) for _ in items]
         finally:
             self._metrics.store_commit_seconds.observe(self.clock() - started)
             self._metrics.store_commit_items.observe(len(items))
@@ -337,5 +337,5 @@ def _served(connection: Connection, items: Sequence[_Item]) -> list[Any]:
     return answers
 
 
-def _same(error: Exception) -> Exception:
+def _own(error: Exception) -> Exception:
     return type(error)(*error.args) if isinstance(error, Unavailable) else error

@@ -56,6 +56,7 @@ def send(gateway: GatewayProcess, wire: Wire, names: range) -> None:
 
 def over(calls: dict[str, float], limits: dict[str, float]) -> dict[str, float]:
     """Those that cost more than they may, with what one costs."""
+    assert limits.keys() - {"fsync"} <= calls.keys(), "strace says something else than it did"
     return {name: calls.get(name, 0) / COUNT for name, most in limits.items() if calls.get(name, 0) / COUNT > most}
 
 
