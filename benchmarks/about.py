@@ -19,7 +19,7 @@ def about(folder: Path, workers: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "processor": _processor(),
         "file system": _said("stat", "-f", "-c", "%T", str(folder)),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "gateway": __version__,
         "workers": workers,
