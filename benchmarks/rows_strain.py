@@ -20,7 +20,7 @@ _GUESSERS = Shape(connections=30, accounts=FEW, stride=1, limit=3600.0)
 _WARM_UP = 3.0  # seconds of guessing before anything is measured
 _MANY = 1_000_000  # more messages than a background load gets rid of
 _SILENT, _SILENT_PEER = 10_000, 500
-_NEW = 50  # sign-ins at a time, each with an account of its own
+_NEW, _FEW_NEW = 50, 16  # sign-ins at a time, each with an account of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,8 @@ def _first_under_load(bench: Bench, side: Side, first: int) -> First:
 
 def _beside(bench: Bench, side: Side, first: int, limit: float) -> First:
     """A sign-in that is told to try later (454) is none; the others count."""
-    shape = Shape(connections=6, messages=_NEW, a_session=0, accounts=_NEW, first=first, in_order=True)
+    new = bench.pick(_FEW_NEW, _NEW)
+    shape = Shape(connections=6, messages=new, a_session=0, accounts=new, first=first, in_order=True)
     before = side.hashes if isinstance(side, Gateway) else 0
     told = bench.scene.generator.run(side.port, shape)
     if not told.auths or told.failed or (isinstance(side, Gateway) and side.hashes - before < told.auths):
