@@ -17,7 +17,7 @@
  *   -g        guess: a wrong password a session, without an end, until SIGTERM, each from another address
  *   -T SEC    give up after SEC seconds
  *
- * Prints one JSON object: rates a second, latencies in ms, replies by code. Status 1 when not everything was accepted. */
+ * Prints one JSON object: counts, seconds, latencies in ms, replies by code. Status 1 when not everything was accepted. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>

@@ -26,9 +26,6 @@ from gateway.supervisor import Supervisor, WorkerProcess
 from gateway.upkeep import attempt
 from gateway.web.totals import Totals
 
-# For glibc: a heap for all threads of a worker instead of one each, of which Python lets one at a time work in any case;
-# a tenth less memory under load. An operator's own word counts.
-ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 PROGRAM = ("-P", "-m", "gateway.worker")  # -P: nothing is imported from the working directory
 
 
@@ -124,6 +121,6 @@ class Workers:
             worker,
             sys.executable,
             [sys.executable, *PROGRAM],
-            env={**ONE_HEAP, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             childFDs={ORDERS: "w", 1: 1, 2: 2, ANSWERS: "r", LOCK: self._lock, TALLY: self._memory, **places},
         )
