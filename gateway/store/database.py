@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -87,21 +88,13 @@ class Database:
         self._metrics = metrics
         self.clock = clock
         self._write_engine = store_engine(url, write=True)
-        self._read_engine = store_engine(url, write=False)
-        self._lookers = ReadThreads(
-            lookup_engine(url, LOOKERS),
-            reactor,
-            clock,
-            name="store-look",
-            threads=LOOKERS,
-            failed=metrics.store_errors_total.inc,
-        )
+        threads = partial(ReadThreads, reactor=reactor, clock=clock, failed=metrics.store_errors_total.inc)
+        self._readers = threads(store_engine(url, write=False), name="store-reader", threads=READERS)
+        self._lookers = threads(lookup_engine(url, LOOKERS), name="store-look", threads=LOOKERS)
         self._looks = SharedReads(self._lookers, reactor, most=LOOKERS)
         self._writer = ThreadPool(1, 1, "store-writer")
-        self._readers = ThreadPool(READERS, READERS, "store-reader")  # all from the start: later there may be none to have
         self._waiting: deque[_Item] = deque()
         self._connection: Connection | None = None  # the writer thread's own
-        self._reading: deque[Connection] = deque()  # open and free: to check one out of a pool costs as much as a read
         self._writing = False
         self._stopped = False
         self._idle: list[Deferred[None]] = []
@@ -140,7 +133,7 @@ class Database:
         """Run `function` on a snapshot, in a reader thread. Fails with Unavailable or what `function` raised."""
         if self._stopped:
             return fail(Unavailable("the store is closing"))
-        return deferToThreadPool(self._reactor, self._readers, self._read, function)
+        return self._readers.in_thread(lambda: self._readers.on_connection(partial(_snapshot, function)))
 
     def shared(self, read: Read[K, V]) -> SharedRead[K, V]:
         """What many ask one by one, answered together. `read` is quick; each of its statements sees what is committed then."""
@@ -163,8 +156,6 @@ class Database:
         self._writer.stop()
         self._readers.stop()
         self._lookers.stop()
-        self._free_readers()
-        self._read_engine.dispose()
         self._write_engine.dispose()
 
     # In the reactor's thread
@@ -288,40 +279,10 @@ class Database:
         with translated(), closing(self._write_engine.raw_connection()) as connection:
             connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    # In a reader's thread
 
-    def _read(self, function: Callable[[Connection], T]) -> T:
-        try:
-            with suppress(Disconnected):
-                return self._read_once(function)
-            self._free_readers()  # held since before the server was restarted, perhaps, and so are the others
-            return self._read_once(function)
-        except Unavailable:
-            self._metrics.store_errors_total.inc()
-            raise
-
-    def _read_once(self, function: Callable[[Connection], T]) -> T:
-        with translated():
-            connection = self._reader()
-            try:
-                with connection.begin():
-                    result = function(connection)
-            except BaseException:
-                connection.close()
-                raise
-        self._reading.append(connection)
-        return result
-
-    def _reader(self) -> Connection:
-        try:
-            return self._reading.pop()
-        except IndexError:
-            return self._read_engine.connect()
-
-    def _free_readers(self) -> None:
-        with suppress(IndexError):  # there are no more
-            while True:
-                self._reading.pop().close()
+def _snapshot(function: Callable[[Connection], T], connection: Connection) -> T:
+    with connection.begin():
+        return function(connection)
 
 
 def _each(connection: Connection, functions: Sequence[Callable[[Connection], Any]]) -> list[Any]:
