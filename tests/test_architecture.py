@@ -178,7 +178,7 @@ def test_a_planted_violation_is_seen(module: str, source: str, name: str) -> Non
 
 CLEAN = [
     ("accounts.clock", "from twisted.internet.defer import Deferred"),
-    ("accounts.verifier", "from threading import get_native_id"),
+    ("accounts.hash_threads", "from threading import get_native_id"),
     ("queue.report", "from gateway.message import report"),
     ("service", "from twisted.internet import reactor\nfrom gateway.store.outbox import SqlOutbox"),
     ("stores", "import time"),

@@ -1,8 +1,8 @@
 """Whether people or guessers ask for hashes now: how much of what was hashed for strangers lately was wrong."""
 
-_WEIGHT = 0.1  # of the newest answer in the moving average: seven wrong ones in a row make a doubt
+_WEIGHT = 0.1  # of the newest answer in the moving average: nine wrong ones in a row make a doubt
 _HALF_LIFE = 60.0  # seconds without an answer after which half of it is forgotten
-_MUCH = 0.5
+_MUCH = 0.6
 
 
 class Doubt:
