@@ -5,19 +5,14 @@ import time
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
-
 from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.judge import Judge
 from gateway.accounts.logins import Logins
 from gateway.accounts.memo import Memo
 from gateway.accounts.seal import Seal
-from gateway.accounts.verifier import Verifier, lowest_priority
+from gateway.accounts.verifier import Verifier
 from gateway.config import Config
-from gateway.cores import run_on, usable_cores
-from gateway.hash_slots import HashSlots
+from gateway.hashing import Hashing
 from gateway.metrics import Metrics
 from gateway.share import Share
 from gateway.store.credentials import SqlCredentials
@@ -41,19 +36,15 @@ class SignIn:
         self, settings: Config, reactor: Any, database: Database, clock: StoreClock, metrics: Metrics, share: Share
     ) -> None:
         self._reactor = reactor
-        self._cores = usable_cores()  # before a worker keeps to one of them
-        cores = len(self._cores)
-        threads = min(cores, share.part(cores) + 1)
-        self._slots = HashSlots(settings.server.state_dir, cores if share.of > 1 else 0, time.sleep)
-        self._hashing = ThreadPool(threads, threads, "hashing")  # all from the start: later there may be none to have
+        self._hashing = Hashing(settings.server.state_dir, reactor, share)
         self.directory = SqlDirectory(
             settings.accounts, aliases=settings.senders.aliases, reactor=reactor, metrics=metrics, clock=time.monotonic
         )
         self._verifier = Verifier(
-            self._in_hash_thread,
+            self._hashing.people,
+            self._hashing.guessers,
             metrics,
             reactor,
-            threads=threads,
             hash_wait=settings.limits.hash_wait,
             pepper=settings.accounts.pepper.get_secret_value().encode(),
         )
@@ -109,15 +100,6 @@ class SignIn:
         """Forget what is too old to count, in small steps. Raises Unavailable."""
         for sweep in (self.lockouts.sweep, self.history.sweep):
             await in_steps(partial(sweep, SWEEP_STEP), self._reactor)
-
-    def _in_hash_thread(self, function: Any) -> Deferred[Any]:
-        def gently() -> Any:
-            lowest_priority()
-            run_on(self._cores)
-            with self._slots.one():
-                return function()
-
-        return deferToThreadPool(self._reactor, self._hashing, gently)
 
 
 def _seal(settings: Config) -> Seal:

@@ -54,13 +54,17 @@ class UnknownScheme(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Scheme:
-    """`form` names what the others use: head, salt, digest, and the parameters. `filler` is a zero digit of its alphabet."""
+    """`form` names what the others use: head, salt, digest, and the parameters. `filler` is a zero digit of its alphabet.
+
+    `heavy`: takes much memory, or the interpreter's lock, for as long as it lasts.
+    """
 
     name: Name
     form: re.Pattern[str]
     bounded: Callable[[re.Match[str]], bool]
     check: Callable[[bytes, re.Match[str], bytes], bool]  # (secret, form, pepper)
     filler: str = "A"
+    heavy: bool = False
 
 
 def usable(stored: str) -> bool:
@@ -76,6 +80,11 @@ def scheme(stored: str) -> Name:
         return _read(stored)[0].name
     except UnknownScheme:
         return "unknown"
+
+
+def heavy(stored: str) -> bool:
+    """Whether few of its kind should be hashed at once, however quick the machine. Raises UnknownScheme."""
+    return _read(stored)[0].heavy
 
 
 def verify(secret: bytes, stored: str, *, pepper: bytes = b"") -> bool:
@@ -260,7 +269,7 @@ def _encode64(digest: bytes) -> str:
 
 _SCHEMES = (
     _Scheme("bcrypt", re.compile(_BCRYPT), _bcrypt_bounded, _bcrypt, filler="."),
-    _Scheme("argon2", re.compile(_ARGON2), _argon2_bounded, _argon2),
+    _Scheme("argon2", re.compile(_ARGON2), _argon2_bounded, _argon2, heavy=True),
     _Scheme(
         "django_pbkdf2_sha256",
         re.compile(rf"pbkdf2_(?P<hash>sha256)\${_ROUNDS}\${_SALT}\${_BASE64}"),
@@ -273,22 +282,34 @@ _SCHEMES = (
         _pbkdf2_bounded,
         _django_pbkdf2,
     ),
-    _Scheme("django_argon2", re.compile(rf"argon2{_ARGON2}"), _argon2_bounded, _argon2),
+    _Scheme("django_argon2", re.compile(rf"argon2{_ARGON2}"), _argon2_bounded, _argon2, heavy=True),
     _Scheme("django_bcrypt", re.compile(rf"bcrypt\${_BCRYPT}"), _bcrypt_bounded, _django_bcrypt, filler="."),
     _Scheme(
         "django_bcrypt_sha256", re.compile(rf"bcrypt_sha256\${_BCRYPT}"), _bcrypt_bounded, _django_bcrypt_sha256, filler="."
     ),
-    _Scheme("django_scrypt", re.compile(rf"scrypt\${_N}\${_SALT}\${_R}\${_P}\${_BASE64}"), _scrypt_bounded, _django_scrypt),
+    _Scheme(
+        "django_scrypt",
+        re.compile(rf"scrypt\${_N}\${_SALT}\${_R}\${_P}\${_BASE64}"),
+        _scrypt_bounded,
+        _django_scrypt,
+        heavy=True,
+    ),
     _Scheme(
         "wordpress_phpass",
         re.compile(r"\$[PH]\$(?P<log2>[./0-9A-Za-z])(?P<salt>[./0-9A-Za-z]{8})(?P<digest>[./0-9A-Za-z]{22})"),
         _phpass_bounded,
         _phpass,
         filler=".",
+        heavy=True,
     ),
     _Scheme("wordpress_bcrypt", re.compile(rf"\$wp{_BCRYPT}"), _bcrypt_bounded, _wordpress_bcrypt, filler="."),
     _Scheme(
-        "werkzeug_scrypt", re.compile(rf"scrypt:{_N}:{_R}:{_P}\${_SALT}\${_HEX}"), _scrypt_bounded, _werkzeug_scrypt, filler="0"
+        "werkzeug_scrypt",
+        re.compile(rf"scrypt:{_N}:{_R}:{_P}\${_SALT}\${_HEX}"),
+        _scrypt_bounded,
+        _werkzeug_scrypt,
+        filler="0",
+        heavy=True,
     ),
     _Scheme(
         "werkzeug_pbkdf2",

@@ -47,6 +47,10 @@ class Turns(Generic[T]):
         if not lane:
             del self._ring[network]
 
+    def first(self) -> T | None:
+        """The item whose turn it is."""
+        return next((item for lane in self._ring.values() for item in lane), None)
+
     def take(self) -> T:
         """Remove the item whose turn it is from its lane, and let the next network be first. Raises KeyError if none waits."""
         network, lane = self._ring.popitem(last=False)
@@ -71,21 +75,32 @@ class TwoRounds(Generic[T]):
     def __len__(self) -> int:
         return len(self._known) + len(self._strange)
 
-    def ahead(self, network: str, *, known: bool) -> int:
-        """How many items have their turn before one added now; of the other round, one for each of ours and ours itself."""
+    def ahead(self, network: str, *, known: bool, apart: bool = False) -> int:
+        """How many items have their turn before one added now; of the other round, one for each of ours and ours itself, or
+        none if the two go on `apart`."""
         ours, theirs = (self._known, self._strange) if known else (self._strange, self._known)
         own = ours.ahead(network)
-        return own + min(len(theirs), own + 1)
+        return own if apart else own + min(len(theirs), own + 1)
 
     def add(self, network: str, item: T, *, known: bool) -> None:
-        (self._known if known else self._strange).add(network, item)
+        self._round(known).add(network, item)
 
     def discard(self, network: str, item: T) -> None:
         self._known.discard(network, item)
         self._strange.discard(network, item)
 
-    def take(self) -> T:
-        """Remove the item whose turn it is. Raises KeyError if none waits."""
-        strange = bool(self._strange) and (self._strange_next or not self._known)
-        self._strange_next = not strange
-        return (self._strange if strange else self._known).take()
+    def order(self) -> tuple[bool, bool]:
+        """Whether the round whose turn it is is that of known networks, and whether the other is."""
+        return not self._strange_next, self._strange_next
+
+    def first(self, *, known: bool) -> T | None:
+        """The item of this round whose turn it is."""
+        return self._round(known).first()
+
+    def take(self, *, known: bool) -> T:
+        """Remove that item; the other round is next. Raises KeyError if none waits."""
+        self._strange_next = known
+        return self._round(known).take()
+
+    def _round(self, known: bool) -> Turns[T]:
+        return self._known if known else self._strange

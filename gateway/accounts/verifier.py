@@ -1,8 +1,12 @@
 """Slow password hashes in a few threads: who waits, who is turned away, and what an unknown login costs.
 
-Theory of operation. A hash takes 50 to 300 ms of one core, so there are as many threads as cores, at the lowest
-priority, and everybody else waits here. Networks take turns, so that one from which a thousand guesses come at once
-holds up itself; within a network it goes by who came first.
+Theory of operation. A hash takes 50 to 300 ms of one core, so few run at once and everybody else waits here. Networks take
+turns, so that one from which a thousand guesses come at once holds up itself; within a network it goes by who came first.
+
+There are two sets of threads. Those for people, a few for each core at the usual priority: a first sign-in must come through
+while bulk mail takes all cores. Those for guessers, one for each core at the lowest priority: they get what is left over.
+A network that the account is known from is a person's. Strangers are taken for people too, until most of what was hashed for
+strangers lately was wrong (`doubt.py`); from then on what they ask is no longer weighed against anybody else's work.
 
 Those who ask the same (account, stored hash, password) share one job, wherever they are: it stands in the lane of each
 of their networks, the first turn runs it, and it goes on for the others when one leaves. When the last one has left, a
@@ -11,51 +15,26 @@ job that waits is dropped; one that runs cannot be stopped, so its place is free
 Nobody waits for a thread longer than `hash_wait`. A job whose turn in a lane would come later than that, judged by the
 moving average of what a hash takes, gets no place in it. Its sign-ins are told Busy like those whose turn did not come
 after all, only when `hash_wait` is over: a flood is thereby slowed down instead of invited back.
-
-For a login that does not exist the password is checked against a decoy of the scheme and cost that most of the
-table's rows have. Rows are counted once each however often they sign in, so that nobody moves the decoy's cost by
-trying the one old account they know.
 """
 
 import contextlib
-import os
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from threading import get_native_id
-from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from gateway.accounts import schemes
 from gateway.accounts.clock import Clock, pause
+from gateway.accounts.decoys import Decoys
+from gateway.accounts.doubt import Doubt
+from gateway.accounts.hash_threads import HashThreads
 from gateway.accounts.ports import Busy
 from gateway.accounts.turns import TwoRounds
 from gateway.metrics import Metrics
 
-T = TypeVar("T")
-
-DEFAULT_DECOY = "$2b$12$" + "." * 53  # until a row has been seen: bcrypt, cost 12
 _KINDS = 32  # scheme and cost together, whose time is kept
-_REMEMBERED = 256  # rows whose scheme and cost are counted
-_FIRST_GUESS = 0.25  # seconds a hash takes, until one has been timed: bcrypt of cost 12
-_WEIGHT = 0.1  # of the newest hash in the moving average
-
-
-class Run(Protocol):
-    """Calls a function in one of the hash threads."""
-
-    def __call__(self, function: Callable[[], T], /) -> Deferred[T]: ...
-
-
-def lowest_priority() -> None:
-    """Make the calling thread give way to all others (nice 19): Linux has a priority for each thread.
-
-    Call it first in every hash thread, so that hashing never takes the core the reactor needs.
-    """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), 19)
+_WEIGHT = 0.1  # of the newest hash in their slow times
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,51 +58,45 @@ class _Job:
 class Verifier:
     """Implements accounts.ports.Hasher.
 
-    `run` has `threads` threads of its own; `hash_wait` in seconds; `pepper` counts for plain bcrypt (Devise); at most
-    `places` jobs wait, which bounds memory where hashes are so quick that `hash_wait` does not.
+    `hash_wait` in seconds; `pepper` counts for plain bcrypt (Devise); at most `places` jobs wait, which bounds memory where
+    hashes are so quick that `hash_wait` does not.
     """
 
     def __init__(
         self,
-        run: Run,
+        people: HashThreads,
+        guessers: HashThreads,
         metrics: Metrics,
         clock: Clock,
         *,
-        threads: int,
         hash_wait: float,
         pepper: bytes = b"",
         places: int = 10_000,
     ) -> None:
-        self._run = run
+        self._people = people
+        self._guessers = guessers
         self._metrics = metrics
         self._clock = clock
-        self._threads = threads
         self.hash_wait = hash_wait
         self._pepper = pepper
         self._places = places
-        self._free = threads
+        self._doubt = Doubt()
         self._jobs: dict[_Question, _Job] = {}  # those that wait and those that run
         self._turns: TwoRounds[_Job] = TwoRounds()  # those that wait, but for those that come too late to have a place
-        self._average = _FIRST_GUESS
         self._slow: dict[str, float] = {}  # by decoy, the same for each kind and cost of hash: its slow times
-        self._decoys: dict[int, str] = {}  # by Python's hash() of the stored one: no copy of it is kept
+        self._decoys = Decoys()
 
     async def verify(self, secret: bytes, stored: str, *, subject: str, network: str, known: bool = False) -> bool:
         """Whether `secret` fits; one hash's time either way. Raises Busy, UnknownScheme."""
         if not schemes.usable(stored):
             await self.burn(secret, subject=subject, network=network)
             return False
-        self._learn(stored)
+        self._decoys.learn(stored)
         return await self._ask(_Question(subject, stored, secret), network, known=known)
 
     async def burn(self, secret: bytes, *, subject: str, network: str) -> None:
         """Spend what a verification of the table's usual kind costs. Raises Busy."""
-        await self._ask(_Question(subject, self._usual_decoy(), secret), network)
-
-    @property
-    def average(self) -> float:
-        """Seconds a hash takes here, as a moving average."""
-        return self._average
+        await self._ask(_Question(subject, self._decoys.usual(), secret), network)
 
     @property
     def slowest(self) -> float:
@@ -132,31 +105,23 @@ class Verifier:
 
     def estimated_wait(self, network: str, *, known: bool = False) -> float:
         """Seconds until a hash that `network` asked for now would start; `known`: the account is known from there."""
-        if self._free:
-            return 0.0
-        return self._average * (self._turns.ahead(network, known=known) + 1) / self._threads
+        threads = self._threads_for(known)
+        ahead = self._turns.ahead(network, known=known, apart=threads is not self._threads_for(not known))
+        return threads.wait(ahead)
 
     def learn(self, sample: Iterable[str]) -> None:
         """Count the scheme and cost of some of the table's stored hashes towards the decoy's, at start."""
         for stored in sample:
             with contextlib.suppress(schemes.UnknownScheme):
-                self._learn(stored)
+                self._decoys.learn(stored)
 
     async def time_kinds(self) -> None:
         """Hash once for each kind learned, so that `slowest` is right from the first refusal on. Raises Busy."""
-        for kind in list(dict.fromkeys(self._decoys.values()))[:_KINDS]:
-            await self._ask(_Question("", kind, b""), "")
+        for kind in self._decoys.kinds()[:_KINDS]:
+            await self._ask(_Question("", kind, b""), "", known=True)
 
-    def _learn(self, stored: str) -> None:
-        key = hash(stored)
-        self._decoys.pop(key, None)
-        self._decoys[key] = schemes.decoy(stored)
-        if len(self._decoys) > _REMEMBERED:
-            del self._decoys[next(iter(self._decoys))]
-
-    def _usual_decoy(self) -> str:
-        usual = Counter(self._decoys.values()).most_common(1)
-        return usual[0][0] if usual else DEFAULT_DECOY
+    def _threads_for(self, known: bool) -> HashThreads:
+        return self._people if known or not self._doubt.is_much(self._clock.seconds()) else self._guessers
 
     async def _ask(self, question: _Question, network: str, *, known: bool = False) -> bool:
         job = self._jobs.setdefault(question, _Job(question))
@@ -192,33 +157,50 @@ class Verifier:
         self._fill()
 
     def _fill(self) -> None:
-        """Give the free threads to those whose turn it is."""
-        while self._free and self._turns:
-            self._start(self._turns.take())
+        """Give the free places to those whose turn it is."""
+        while self._start_next():
+            pass
         self._metrics.password_hashes_waiting.set(len(self._turns))
 
-    def _start(self, job: _Job) -> None:
+    def _start_next(self) -> bool:
+        """Whether there was room for one. A job that needs more than there is lets nobody else of its threads past."""
+        full: list[HashThreads] = []
+        for known in self._turns.order():
+            job, threads = self._turns.first(known=known), self._threads_for(known)
+            if job is None or threads in full:
+                continue
+            if threads.have_room(threads.places_of(job.question.stored)):
+                self._start(self._turns.take(known=known), threads, stranger=not known)
+                return True
+            full.append(threads)
+        return False
+
+    def _start(self, job: _Job, threads: HashThreads, *, stranger: bool) -> None:
         for network in set(job.askers.values()):
             self._turns.discard(network, job)
         job.running = True
-        self._free -= 1
-        Deferred.fromCoroutine(self._hash(job))
+        places = threads.places_of(job.question.stored)
+        threads.enter(places)
+        Deferred.fromCoroutine(self._hash(job, threads, places, stranger=stranger))
 
-    async def _hash(self, job: _Job) -> None:
+    async def _hash(self, job: _Job, threads: HashThreads, places: int, *, stranger: bool) -> None:
         question, began = job.question, self._clock.seconds()
+        function = partial(schemes.verify, question.secret, question.stored, pepper=self._pepper)
         outcome: bool | Exception
         try:
-            outcome = await self._run(partial(schemes.verify, question.secret, question.stored, pepper=self._pepper))
+            outcome = await threads.run(function, places)
         except Exception as error:  # those who asked raise it
             outcome = error
-        self._timed(question.stored, self._clock.seconds() - began)
-        self._free += 1
+        now = self._clock.seconds()
+        threads.leave(places, now - began)
+        self._timed(question.stored, now - began)
+        if stranger and isinstance(outcome, bool):
+            self._doubt.note(wrong=not outcome, now=now)
         del self._jobs[question]
         self._fill()  # before anybody who hears the answer asks again
         _tell(job.askers, outcome)
 
     def _timed(self, stored: str, seconds: float) -> None:
-        self._average += _WEIGHT * (seconds - self._average)
         with contextlib.suppress(schemes.UnknownScheme):
             kind = schemes.decoy(stored)
             if kind in self._slow or len(self._slow) < _KINDS:

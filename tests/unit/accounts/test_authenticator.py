@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from gateway import reply
 from gateway.accounts.decision import Place, Result
+from gateway.accounts.hash_threads import HashThreads
 from gateway.accounts.model import Account, Credentials, LoginRow
 from gateway.accounts.verifier import Verifier
 from gateway.config import Lockout
@@ -73,13 +74,14 @@ class Harness:
         self.hashes = 0
         self.while_hashing: Callable[[], object] = lambda: None
         metrics = Metrics(self.registry)
-        verifier = Verifier(self.run_hash, metrics, self.clock, threads=1, hash_wait=1.0)
+        threads = HashThreads(self.run_hash, places=1)
+        verifier = Verifier(threads, threads, metrics, self.clock, hash_wait=1.0)
         verifier.learn([ANN.stored])
         self.verifier = verifier
         self.sign_in = SignIn(self.table, verifier, metrics, self.clock, delay=0.3, ceiling=10_000, rules=self.rules)
         self.authenticator = self.sign_in.authenticator
 
-    def run_hash(self, function: Callable[[], T], /) -> Deferred[T]:
+    def run_hash(self, function: Callable[[], T], places: int, /) -> Deferred[T]:
         self.hashes += 1
         result = function()
         self.while_hashing()

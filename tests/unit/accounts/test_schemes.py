@@ -59,6 +59,11 @@ def test_each_scheme(name: str, stored: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "stored"), ALL)
+def test_those_that_take_memory_or_the_interpreter_are_heavy(name: str, stored: str) -> None:
+    assert schemes.heavy(stored) is any(kind in name for kind in ("argon2", "_scrypt", "phpass"))
+
+
+@pytest.mark.parametrize(("name", "stored"), ALL)
 def test_decoy_costs_the_same_and_fits_nobody(name: str, stored: str) -> None:
     decoy = schemes.decoy(stored)
     assert decoy != stored

@@ -1,7 +1,5 @@
 """The queue of slow hashes, on a clock and on threads that the test turns by hand."""
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,13 +13,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from gateway.accounts import schemes
+from gateway.accounts.decoys import DEFAULT_DECOY, REMEMBERED, Decoys
+from gateway.accounts.hash_threads import HashThreads
 from gateway.accounts.ports import Busy
-from gateway.accounts.verifier import DEFAULT_DECOY, Verifier, lowest_priority
+from gateway.accounts.verifier import Verifier
 from gateway.metrics import Metrics
 from tests.unit.awaiting import assert_pending, failure_of, value_of
 
 T = TypeVar("T")
 STORED = bcrypt.hashpw(b"secret", b"$2b$04$" + b"a" * 21 + b".").decode()
+HEAVY = "$argon2id$v=19$m=8,t=1,p=1$" + "a" * 22 + "$" + "a" * 43
 OTHER = bcrypt.hashpw(b"secret", b"$2b$05$" + b"a" * 21 + b".").decode()
 
 
@@ -34,11 +35,13 @@ class Threads:
         self.jobs: deque[tuple[Callable[[], Any], Deferred[Any]]] = deque()
         self.secrets: list[bytes] = []  # of all jobs, in the order they came
         self.stored: list[str] = []
+        self.places: list[int] = []
 
-    def run(self, function: Callable[[], T], /) -> Deferred[T]:
+    def run(self, function: Callable[[], T], places: int, /) -> Deferred[T]:
         secret, stored = function.args  # type: ignore[attr-defined]
         self.secrets.append(secret)
         self.stored.append(stored)
+        self.places.append(places)
         done: Deferred[T] = Deferred()
         self.jobs.append((function, done))
         return done
@@ -65,21 +68,27 @@ class Harness:
     def setup_method(self) -> None:
         self.clock = Clock()
         self.threads = Threads(self.clock)
+        self.guesses = Threads(self.clock)
         self.registry = CollectorRegistry()
         self.verifier = self.make()
         self._asked = 0
 
     def make(self, **arguments: Any) -> Verifier:
-        settings = {"threads": 2, "hash_wait": 1.0, **arguments}
-        return Verifier(self.threads.run, Metrics(self.registry), self.clock, **settings)
+        threads = arguments.pop("threads", 2)
+        people = HashThreads(self.threads.run, places=threads, for_heavy=min(3, threads))
+        guessers = HashThreads(self.guesses.run, places=1)
+        return Verifier(people, guessers, Metrics(self.registry), self.clock, **{"hash_wait": 1.0, **arguments})
 
     def begin(self, coroutine: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
         return Deferred.fromCoroutine(coroutine)
 
-    def ask(self, secret: bytes = b"secret", stored: str = STORED, subject: str = "", network: str = "a") -> Deferred[bool]:
+    def ask(
+        self, secret: bytes = b"secret", stored: str = STORED, subject: str = "", network: str = "a", *, known: bool = False
+    ) -> Deferred[bool]:
         """Verify, for an account of its own unless `subject` says whose."""
         self._asked += 1
-        return self.begin(self.verifier.verify(secret, stored, subject=subject or f"a:{self._asked}", network=network))
+        subject = subject or f"a:{self._asked}"
+        return self.begin(self.verifier.verify(secret, stored, subject=subject, network=network, known=known))
 
     def burn(self, subject: str = "l:bob", network: str = "a") -> Deferred[None]:
         return self.begin(self.verifier.burn(b"secret", subject=subject, network=network))
@@ -131,10 +140,11 @@ class TestVerifier(Harness):
                 failure_of(answer, schemes.UnknownScheme)
 
     def test_threads_that_take_no_job_give_its_place_back(self) -> None:
-        def refuse(_: Callable[[], T], /) -> Deferred[T]:
+        def refuse(_: Callable[[], T], places: int, /) -> Deferred[T]:
             raise RuntimeError("the pool is closed")
 
-        verifier = Verifier(refuse, Metrics(CollectorRegistry()), self.clock, threads=1, hash_wait=1.0)
+        threads = HashThreads(refuse, places=1)
+        verifier = Verifier(threads, threads, Metrics(CollectorRegistry()), self.clock, hash_wait=1.0)
         for _ in range(2):
             failure_of(self.begin(verifier.verify(b"secret", STORED, subject="a:1", network="a")), RuntimeError)
 
@@ -145,13 +155,6 @@ class TestVerifier(Harness):
             self.threads.skip()
             assert value_of(answer) is False
         assert self.threads.stored == [DEFAULT_DECOY] * 3
-
-    def test_average_follows_what_hashes_take(self) -> None:
-        assert self.verifier.average == 0.25
-        for _ in range(50):
-            self.ask()
-            self.threads.skip()
-        assert self.verifier.average == pytest.approx(0.1, abs=0.01)
 
 
 class TestSlowest(Harness):
@@ -192,8 +195,10 @@ class TestDecoy(Harness):
         assert self.burnt() == schemes.decoy(STORED)
 
     def test_rows_remembered_are_bounded(self) -> None:
-        self.verifier.learn(f"$2b$04${n:022d}{'a' * 31}" for n in range(2000))
-        assert len(self.verifier._decoys) <= 256
+        decoys = Decoys()
+        for n in range(2000):
+            decoys.learn(f"$2b$04${n:022d}{'a' * 31}")
+        assert len(decoys) == REMEMBERED
 
 
 class TestOneHashForTheSameQuestion(Harness):
@@ -323,7 +328,6 @@ class TestTurnedAway(Harness):
         self.threads.seconds = 100.0
         self.ask()
         self.threads.skip()
-        assert self.verifier.average > 10.0
         assert self.verifier.estimated_wait("a") == 0.0
         self.ask()
         assert len(self.threads.jobs) == 1
@@ -430,16 +434,140 @@ class TestFair(Harness):
         assert [value_of(answer) for answer in others] == [True] * 4
 
 
+class TestPeopleAndGuessers(Harness):
+    def guess(self, times: int, network: str = "g%d") -> None:
+        """Wrong ones for strangers, each from a network of its own."""
+        for n in range(times):
+            self.ask(b"guess %d" % n, network=network.replace("%d", str(n)))
+            (self.threads if self.threads.jobs else self.guesses).skip()
+
+    def test_strangers_are_people_until_most_of_what_they_ask_is_wrong(self) -> None:
+        self.guess(8)
+        self.ask(), self.ask()
+        assert len(self.threads.jobs) == 2
+        assert not self.guesses.secrets
+
+    def test_strangers_of_all_networks_are_guessers_then(self) -> None:
+        self.guess(9)
+        stranger = self.ask(network="new")
+        assert not self.threads.jobs
+        self.guesses.skip()
+        assert value_of(stranger) is True
+
+    def test_those_who_are_known_from_their_network_are_people_whatever_happens(self) -> None:
+        self.guess(9)
+        crowd = [self.ask(b"guess", network=f"n{n}") for n in range(10)]
+        owners = [self.ask(network="home", known=True) for _ in range(2)]
+        assert len(self.guesses.jobs) == 1
+        for _ in range(2):
+            self.threads.skip()
+        assert [value_of(owner) for owner in owners] == [True, True]
+        assert not any(answer.called for answer in crowd)
+
+    def test_a_crowd_of_guessers_is_no_part_of_an_owners_wait(self) -> None:
+        self.guess(9)
+        for n in range(5):
+            self.ask(b"guess", network=f"n{n}")
+        assert self.verifier.estimated_wait("home", known=True) == 0.0
+        assert self.verifier.estimated_wait("n9") > 0.2
+
+    def test_wrong_passwords_of_people_who_are_known_raise_no_doubt(self) -> None:
+        for n in range(20):
+            self.ask(b"typo %d" % n, network="home", known=True)
+            self.threads.skip()
+        self.ask()
+        assert len(self.threads.jobs) == 1
+
+    def test_right_ones_end_it(self) -> None:
+        self.guess(11)
+        for _ in range(2):
+            self.ask()
+            self.guesses.skip()
+        self.ask()
+        assert len(self.threads.jobs) == 1
+
+    def test_time_ends_it(self) -> None:
+        self.guess(12)
+        self.clock.advance(60.0)
+        self.ask()
+        assert len(self.threads.jobs) == 1
+
+    def test_those_who_waited_as_people_go_on_as_guessers(self) -> None:
+        self.guess(7)
+        for n in range(3):
+            self.ask(b"another %d" % n, network=f"n{n}")
+        last = self.ask(network="new")
+        for _ in range(2):
+            self.threads.skip()
+        owner = self.ask(network="home", known=True)
+        assert len(self.threads.jobs) == 2  # the third, which ran already, and the owner
+        self.guesses.skip()
+        assert value_of(last) is True
+        assert_pending(owner)
+
+
+class TestHeavyHashes(Harness):
+    """Those that take much memory have three places."""
+
+    def setup_method(self) -> None:
+        super().setup_method()
+        self.registry = CollectorRegistry()
+        self.verifier = self.make(threads=6)
+
+    def test_as_many_as_the_places_are_for(self) -> None:
+        for _ in range(3):
+            self.ask(stored=HEAVY)
+        assert self.threads.places == [3, 3]
+
+    def test_nobody_passes_one_that_waits_for_room(self) -> None:
+        self.ask(stored=HEAVY)
+        self.ask()
+        self.ask(stored=HEAVY)
+        self.ask(b"light")
+        self.ask(known=True)  # it was their turn
+        self.ask(known=True)
+        assert self.threads.places == [3, 1, 1]
+        self.threads.skip()
+        assert self.threads.places == [3, 1, 1, 3, 1]
+        self.threads.skip()
+        assert self.threads.places == [3, 1, 1, 3, 1, 1]
+        assert self.sample("password_hashes_waiting") == 0
+
+    def test_all_places_are_given_back(self) -> None:
+        for stored in (HEAVY, STORED) * 3:
+            self.ask(stored=stored)
+        while self.threads.jobs:
+            self.threads.skip()
+        for _ in range(7):
+            self.ask()
+        assert len(self.threads.jobs) == 6
+
+    def test_a_guesser_has_one_place_for_it(self) -> None:
+        for n in range(9):
+            self.ask(b"guess %d" % n)
+            self.threads.skip()
+        self.ask(stored=HEAVY)
+        assert self.guesses.places == [1]
+
+
 STEPS = st.one_of(
-    st.tuples(st.just("ask"), st.integers(0, 3), st.sampled_from([b"secret", b"guess", b""]), st.sampled_from("abc")),
+    st.tuples(
+        st.just("ask"),
+        st.integers(0, 3),
+        st.sampled_from([b"secret", b"guess", b""]),
+        st.sampled_from("abc"),
+        st.sampled_from([STORED, HEAVY]),
+        st.booleans(),
+    ),
     st.tuples(st.just("leave"), st.integers(0, 30)),
     st.tuples(st.just("hash")),
+    st.tuples(st.just("guess")),
     st.tuples(st.just("wait"), st.floats(0, 2)),
 )
 
 
 @settings(deadline=None)
-@given(st.lists(STEPS, max_size=60), st.integers(1, 3))
+@given(st.lists(STEPS, max_size=60), st.integers(1, 4))
 def test_whatever_happens_everybody_has_an_answer_and_no_place_is_lost(steps: list[Any], threads: int) -> None:
     harness = Harness()
     harness.setup_method()
@@ -449,26 +577,30 @@ def test_whatever_happens_everybody_has_an_answer_and_no_place_is_lost(steps: li
     left: set[int] = set()
     for step in steps:
         match step:
-            case "ask", account, secret, network:
-                asked.append((secret, harness.ask(secret, subject=f"a:{account}", network=network)))
+            case "ask", account, secret, network, stored, known:
+                asked.append((secret, harness.ask(secret, stored, subject=f"a:{account}", network=network, known=known)))
             case "leave", number if number < len(asked) and not asked[number][1].called:
                 asked[number][1].cancel()
                 left.add(number)
             case ("hash",) if harness.threads.jobs:
                 harness.threads.skip()
+            case ("guess",) if harness.guesses.jobs:
+                harness.guesses.skip()
             case "wait", seconds:
                 harness.clock.advance(seconds)
         assert len(harness.threads.jobs) <= threads
-        assert harness.sample("password_hashes_waiting") == 0 or len(harness.threads.jobs) == threads
-    while harness.threads.jobs:
-        harness.threads.skip()
+        assert len(harness.guesses.jobs) <= 1
+        busy = harness.threads.jobs or harness.guesses.jobs
+        assert busy or not harness.sample("password_hashes_waiting")
+    while harness.threads.jobs or harness.guesses.jobs:
+        (harness.threads if harness.threads.jobs else harness.guesses).skip()
     harness.clock.advance(1.0)
     for number, (secret, answer) in enumerate(asked):
         _check_answer(secret, answer, left=number in left)
     assert not harness.clock.getDelayedCalls()
     assert not harness.verifier._jobs
     for _ in range(threads + 1):
-        harness.ask()
+        harness.ask(known=True)
     assert len(harness.threads.jobs) == threads
 
 
@@ -481,18 +613,3 @@ def _check_answer(secret: bytes, answer: Deferred[bool], *, left: bool) -> None:
         assert left
     except Busy:
         assert not left
-
-
-def test_lowest_priority_is_of_the_thread_alone() -> None:
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    seen: list[int] = []
-
-    def body() -> None:
-        lowest_priority()
-        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    assert seen == [19]
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

@@ -1,0 +1,73 @@
+"""The hash threads as they are wired: priorities, cores, and what workers share."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.accounts.hash_threads import HashThreads
+from gateway.cores import usable_cores
+from gateway.hashing import A_CORE, Hashing
+from gateway.share import Share
+from tests.pump import Pump
+
+
+@contextmanager
+def hashing(folder: Path, pump: Pump, share: Share) -> Iterator[Hashing]:
+    parts = Hashing(folder, pump, share)
+    parts.start()
+    try:
+        yield parts
+    finally:
+        parts.stop()
+
+
+def priority() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def test_only_those_for_guessers_give_way(tmp_path: Path) -> None:
+    pump = Pump()
+    with hashing(tmp_path, pump, Share()) as parts:
+        assert pump.result(parts.guessers.run(priority, 1)) == 19
+        assert pump.result(parts.people.run(priority, 1)) == priority()
+
+
+def test_they_run_on_all_cores_wherever_the_process_is_kept_later(tmp_path: Path) -> None:
+    pump, cores = Pump(), usable_cores()
+    with hashing(tmp_path, pump, Share()) as parts:
+        os.sched_setaffinity(0, {min(cores)})
+        try:
+            for threads in (parts.people, parts.guessers):
+                assert pump.result(threads.run(usable_cores, 1)) == cores
+        finally:
+            os.sched_setaffinity(0, cores)
+
+
+def at_once(threads: HashThreads) -> int:
+    """How many places there are."""
+    return next(number for number in range(1000) if not threads.have_room(number + 1))
+
+
+@pytest.mark.parametrize("share", [Share(), Share(1, 2), Share(2, 2)])
+def test_a_few_a_core_for_people_and_one_for_guessers(tmp_path: Path, share: Share) -> None:
+    cores = len(usable_cores())
+    threads = min(cores, share.part(cores) + 1)
+    with hashing(tmp_path, Pump(), share) as parts:
+        assert (at_once(parts.people), at_once(parts.guessers)) == (A_CORE * threads, threads)
+
+
+def test_workers_share_slots_and_a_lone_process_needs_none(tmp_path: Path) -> None:
+    pump, cores = Pump(), len(usable_cores())
+    with hashing(tmp_path, pump, Share()) as alone:
+        pump.result(alone.people.run(priority, 1))
+        assert not list(tmp_path.iterdir())
+    with hashing(tmp_path, pump, Share(1, 2)) as worker:
+        for threads in (worker.people, worker.guessers):
+            pump.result(threads.run(priority, 1))
+        assert {path.name for path in tmp_path.iterdir()} == {"hash-slot-1", "guess-slot-1"}
+        pump.result(worker.people.run(priority, A_CORE * cores))
+        assert len(list(tmp_path.glob("hash-slot-*"))) == A_CORE * cores
