@@ -1,11 +1,14 @@
 """What the body's buffer holds in memory, and what it does when the disk fails. The rest: tests/contract/test_bodies.py."""
 
+import tracemalloc
+from typing import cast
+
 import pytest
 
 from gateway.errors import StorageFull
 from gateway.queue.body import BLOCK, INLINE, BodyBuffer
 from gateway.queue.model import Spooled
-from gateway.queue.ports import BodyWriter
+from gateway.queue.ports import Bodies, BodyWriter
 from tests.fakes import FakeBodies
 from tests.pump import Pump
 
@@ -47,6 +50,31 @@ def test_it_writes_in_large_blocks_only() -> None:
     assert sum(bodies.blocks) == 100 * 16_384
     assert all(size >= BLOCK for size in bodies.blocks[:-1])
     assert max(bodies.blocks) < BLOCK + 16_384
+
+
+class _Nowhere:
+    """Bodies that keep nothing, so that only the buffer's own memory is left to see."""
+
+    async def create(self, name: str) -> "_Nowhere":
+        return self
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def finish(self, rest: bytes = b"") -> Spooled:
+        return Spooled(NAME, 0)
+
+
+def test_it_never_holds_a_block_twice() -> None:
+    buffer, pump, piece = BodyBuffer(cast(Bodies, _Nowhere()), NAME), Pump(), bytes(16_384)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            pump.result(buffer.write(piece))
+        pump.result(buffer.finish())
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert BLOCK < most < BLOCK * 1.5
 
 
 @pytest.mark.parametrize("size", [INLINE + 1, BLOCK + 1])
