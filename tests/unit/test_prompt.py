@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from gateway.edge.prompt import prompt
+from gateway.prompt import prompt
 
 reactor: Any = global_reactor
 BLOCK = bytes(range(256)) * 4096  # a MiB
