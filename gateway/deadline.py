@@ -5,6 +5,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
+# Seconds until the first look, whatever the deadline: most connections are over by then, or given less time than at first, and
+# to move a timer to an earlier time the reactor looks through all that it has.
+FIRST_LOOK = 15.0
+
 
 class Deadline:
     """Calls `expired` once the time set last is over. `clock` is an IReactorTime."""
@@ -19,7 +23,7 @@ class Deadline:
         """Expire in `seconds` from now, whatever was set before."""
         self._at = self._clock.seconds() + seconds
         if self._call is None or not self._call.active():
-            self._call = self._clock.callLater(seconds, self._look)
+            self._call = self._clock.callLater(min(seconds, FIRST_LOOK), self._look)
         elif self._call.getTime() > self._at:
             self._call.reset(seconds)
 

@@ -11,10 +11,10 @@ from twisted.internet.tcp import Port
 from gateway.config import Config, Listen
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
-from gateway.edge.prompt import prompt
 from gateway.edge.server import Edge
 from gateway.edge.tls import ServerTls
 from gateway.hops import next_hops
+from gateway.prompt import prompt
 from gateway.queue.ids import QueueIds
 from gateway.queue.reports import Reporter
 from gateway.queue.runner import Runner

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -28,6 +29,9 @@ from gateway.upkeep import Upkeep, attempt
 CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
 NOTES_EVERY = 5.0  # seconds that sign-ins and refusals are counted in memory before they are written down
 DISK_THREADS = 4
+# Seconds that no step of the wall clock changes, and that go on while the machine sleeps, where its system counts them: a lease
+# that ran out in the machine's sleep must look as old as it is; time.monotonic stands still there.
+STEADY = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 SIGN_INS, REFUSALS = "writing down sign-ins", "writing down refusals"
 
 
@@ -35,7 +39,7 @@ class Stores:
     """`settings` are those in effect: a reload replaces them. The constructor raises ConfigError and starts nothing."""
 
     def __init__(self, settings: Config, reactor: Any, share: Share) -> None:
-        reactor.seconds = _steady  # a step of the wall clock must not fire every timer
+        reactor.seconds = STEADY  # a step of the wall clock must not fire every timer
         self.settings = settings
         self.share = share
         self._reactor = reactor
@@ -50,7 +54,7 @@ class Stores:
         self._disk = ThreadPool(DISK_THREADS, DISK_THREADS, "disk")  # all from the start: later there may be none to have
         self._shared = is_shared(store_url)
         turn = Turn(state_dir) if share.of > 1 and not self._shared else None
-        self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=_steady, turn=turn)
+        self.database = Database(store_url, reactor=reactor, metrics=self.metrics, clock=STEADY, turn=turn)
         self.sign_in = SignIn(settings, reactor, self.database, self.clock, self.metrics, share)
         self.ledger = SqlLedger(self.database, self.clock.now)
         self.outbox = outbox_in(self.database, store_url, state_dir, secrets.token_bytes, share.worker)
@@ -94,11 +98,3 @@ class Stores:
         await self.sign_in.stop()
         await self.database.stop()
         self._disk.stop()
-
-
-def _steady() -> float:
-    """Seconds that no step of the wall clock changes, and that go on while the machine sleeps, where its system counts them.
-
-    A lease that ran out in the machine's sleep must look as old as it is; time.monotonic stands still there.
-    """
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

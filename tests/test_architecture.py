@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 VALUES = {"errors", "address", "reply", "values"}
-LEVEL_0 = VALUES | {"config", "metrics", "maillog", "deadline"}
+LEVEL_0 = VALUES | {"config", "metrics", "maillog", "deadline", "prompt"}
 
 # Part of the package -> the parts it may import besides itself. `gateway` itself holds only __version__: anyone may.
 OURS: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ OURS: dict[str, set[str]] = {
     "errors": {"reply"},
     "values": set(),
     "deadline": set(),
+    "prompt": set(),
     "metrics": set(),
     "maillog": set(),
     "config": {"errors", "address"},
@@ -73,7 +74,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pysqlite3": {"store"},
     "sqlalchemy": {"store", "cli"},
     "structlog": {"maillog", "logs"},
-    "twisted": {"deadline", "edge", "relay", "web", "queue", "store", "logs", "upkeep"} | WIRING,
+    "twisted": {"deadline", "prompt", "edge", "relay", "web", "queue", "store", "logs", "upkeep"} | WIRING,
     "twisted.internet.defer": {"accounts"},  # to wait, nothing else
     "cryptography": {"edge", "cli"},
     "OpenSSL": {"relay"},

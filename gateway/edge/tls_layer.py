@@ -106,15 +106,18 @@ class TlsLayer(Protocol):
         self._shaken = True
         if self._early:
             self._tls.write(self._early)
-            self._early = b""
-        self._flush()
+        if self._early or self.version != "TLSv1.3":  # all that 1.3 has to say now is a ticket, which goes with our next words
+            self._flush()
+        self._early = b""
         self._inner.handshakeCompleted()
         if self._closing and not self._over:
             self._say_goodbye()
         return True
 
     def _read(self) -> None:
-        """Hand on what the records hold that are there."""
+        """Hand on what the records hold that are there; what TLS answers to them goes out with the inner protocol's answer."""
+        if not self._received.pending:
+            return
         texts, ended = [], False
         try:
             while self._received.pending and not ended:
@@ -124,20 +127,16 @@ class TlsLayer(Protocol):
             pass
         except ssl.SSLZeroReturnError:
             ended = True
-        self._answer()
-        text = b"".join(texts)
-        if text and not self._closing:
-            self._inner.dataReceived(text)
-        if ended and not self._over:
-            self._end()
-
-    def _answer(self) -> None:
-        """Send what TLS says by itself to what it has read, unless that gets too much."""
         self._answers += self._to_send.pending
         if self._answers > MAX_ANSWERS:
             self.abortConnection()
-        else:
+        text = b"".join(texts)
+        if text and not self._closing:
+            self._inner.dataReceived(text)
+        if not self._over:
             self._flush()
+        if ended and not self._over:
+            self._end()
 
     def _flush(self) -> None:
         if self._to_send.pending:

@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from gateway.deadline import Deadline
 from gateway.maillog import peer_text
+from gateway.prompt import write_promptly
 from gateway.queue.lease import Lease
 from gateway.queue.ports import BodyReader
 from gateway.relay.hop import HopDown
@@ -223,8 +224,11 @@ class Connection(Protocol):
             waiting.callback(None)
 
     def _write(self) -> None:
-        if data := self._session.data_to_send():
+        data = self._session.data_to_send()
+        if len(data) >= WORTH_A_WRITE:  # the next block waits until the hop has taken this one, and others have their turn
             self._transport().write(data)
+        elif data:
+            write_promptly(self._transport(), data)
 
     def _start_tls(self) -> None:
         self._handshaking = True

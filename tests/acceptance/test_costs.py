@@ -21,8 +21,8 @@ from tests.acceptance.wire import Wire, signed_in
 WARM, COUNT = 3, 40
 BODY = b"a line of text\r\n" * 250
 
-MESSAGE = {"sendto": 5, "recvfrom": 6, "epoll_ctl": 5, "write": 11, "fsync": 2.5, "pwrite64": 58, "fcntl": 25}
-SESSION = {"sendto": 11, "recvfrom": 10, "epoll_ctl": 2.5, "write": 4}
+MESSAGE = {"sendto": 5, "recvfrom": 6, "epoll_ctl": 0.5, "write": 11, "fsync": 2.5, "pwrite64": 58, "fcntl": 25}
+SESSION = {"sendto": 10, "recvfrom": 10, "epoll_ctl": 2.5, "write": 4}
 
 
 @contextmanager
@@ -56,7 +56,8 @@ def send(gateway: GatewayProcess, wire: Wire, names: range) -> None:
 
 def over(calls: dict[str, float], limits: dict[str, float]) -> dict[str, float]:
     """Those that cost more than they may, with what one costs."""
-    assert limits.keys() <= calls.keys(), "strace says something else than it did"
+    made = {name for name, most in limits.items() if most >= 1}  # of the others there may be none at all
+    assert made <= calls.keys(), "strace says something else than it did"
     return {name: calls.get(name, 0) / COUNT for name, most in limits.items() if calls.get(name, 0) / COUNT > most}
 
 

@@ -2,7 +2,7 @@
 
 from twisted.internet.task import Clock
 
-from gateway.deadline import Deadline
+from gateway.deadline import FIRST_LOOK, Deadline
 
 
 class Expiring:
@@ -38,6 +38,17 @@ def test_moved_earlier_it_expires_earlier() -> None:
     assert it.expired == [10]
     it.clock.advance(90)
     assert it.expired == [10]
+
+
+def test_less_time_than_at_first_costs_no_moved_timer() -> None:
+    it = Expiring()
+    it.deadline.within(300)
+    timers = it.clock.getDelayedCalls()
+    it.deadline.within(20)
+    assert it.clock.getDelayedCalls() == timers
+    assert timers[0].getTime() == FIRST_LOOK
+    it.clock.pump([FIRST_LOOK, 20 - FIRST_LOOK])
+    assert it.expired == [20]
 
 
 def test_cleared_it_does_not_expire_and_can_be_set_again() -> None:

@@ -82,6 +82,17 @@ class TestTalk:
         talk.run()
         assert talk.heard == b"both"
 
+    def test_a_ticket_goes_with_our_first_words(self, world: World) -> None:
+        talk = world.talk()
+        assert talk.wire.value() == b""
+        talk.inner.answers = {b"EHLO": b"250 OK\r\n"}
+        writes: list[bytes] = []
+        talk.wire.write = writes.append
+        talk.say(b"EHLO\r\n")
+        talk.wire.protocol.dataReceived(talk.out.read())
+        assert len(writes) == 1
+        assert len(writes[0]) > 150, "no ticket with it"
+
     def test_an_answer_is_one_write(self, world: World) -> None:
         talk = world.talk()
         talk.wire.clear()
@@ -202,6 +213,12 @@ class TestAnswersOfItsOwn:
         assert talk.inner.heard == b"NOOP\r\n" * 100
         assert talk.heard == b"250 OK\r\n"
 
+    def test_new_keys_are_answered_though_nothing_is_said(self, records: tuple[TlsTalk, Records]) -> None:
+        talk, client = records
+        talk.wire.clear()
+        talk.wire.protocol.dataReceived(client.new_keys())
+        assert talk.wire.value()
+
     def test_keys_that_change_for_ever_end_it(self, records: tuple[TlsTalk, Records]) -> None:
         talk, client = records
         for _ in range(2000):
@@ -210,30 +227,39 @@ class TestAnswersOfItsOwn:
         assert len(talk.wire.value()) <= MAX_ANSWERS
 
 
+def session_of(world: World, context: ssl.SSLContext) -> ssl.SSLSession:
+    """What a client may resume after a first talk: in TLS 1.3, the ticket comes with our first words."""
+    talk = world.talk(context)
+    talk.inner.layer.write(b"250 OK\r\n")
+    talk.run()
+    session = talk.client.session
+    assert session is not None
+    return session
+
+
 class TestResuming:
     def test_a_client_that_comes_again_resumes(self, world: World, context: ssl.SSLContext) -> None:
-        first = world.talk(context)
-        again = world.talk(context, first.client.session)
+        again = world.talk(context, session_of(world, context))
         assert again.client.session_reused
         again.say(b"EHLO")
         again.run()
         assert again.inner.heard == b"EHLO"
 
     def test_not_with_keys_that_are_a_day_old(self, world: World, context: ssl.SSLContext) -> None:
-        first = world.talk(context)
+        session = session_of(world, context)
         world.now += server_tls.TICKET_KEYS_FOR - 3600
         world.tls.load_if_changed(world.settings)
-        assert world.talk(context, first.client.session).client.session_reused
+        assert world.talk(context, session).client.session_reused
         world.now += 3600
         with capture_logs() as logs:
             world.tls.load_if_changed(world.settings)
         assert logs == []
-        assert not world.talk(context, first.client.session).client.session_reused
+        assert not world.talk(context, session).client.session_reused
 
     def test_not_in_another_process(self, world: World, context: ssl.SSLContext) -> None:
-        first = world.talk(context)
+        session = session_of(world, context)
         world.tls = ServerTls(world.settings, lambda: world.now)
-        assert not world.talk(context, first.client.session).client.session_reused
+        assert not world.talk(context, session).client.session_reused
 
 
 def test_a_client_may_not_renegotiate(world: World) -> None:

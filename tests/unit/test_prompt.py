@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from gateway.edge.prompt import prompt
+from gateway.prompt import prompt, write_promptly
 
 reactor: Any = global_reactor
 BLOCK = bytes(range(256)) * 4096  # a MiB
@@ -77,6 +77,22 @@ class PromptTest(TestCase):
         assert self.server.wire not in reactor.getWriters()
         yield self.client.until(8)
         assert bytes(self.client.heard) == b"250 OK\r\n"
+
+    @inlineCallbacks
+    def test_nor_does_a_short_line_of_a_client(self) -> Any:
+        write_promptly(self.client.wire, b"EHLO gw.example\r\n")
+        assert self.client.wire not in reactor.getWriters()
+        yield self.server.until(17)
+        assert bytes(self.server.heard) == b"EHLO gw.example\r\n"
+
+    @inlineCallbacks
+    def test_a_line_goes_behind_what_waits(self) -> Any:
+        self.server.wire.pauseProducing()
+        self.client.wire.write(BLOCK * 12)
+        write_promptly(self.client.wire, b"last")
+        self.server.wire.resumeProducing()
+        yield self.server.until(12 * len(BLOCK) + 4)
+        assert bytes(self.server.heard) == BLOCK * 12 + b"last"
 
     @inlineCallbacks
     def test_a_peer_that_does_not_read_gets_all_of_it_later_in_order(self) -> Any:
