@@ -70,14 +70,16 @@ def sign_in(scene: Scene, side: Side, shape: Shape, *, turned_away: bool = False
     return sound(scene.generator.run(side.port, shape), shape.messages, turned_away=turned_away)
 
 
-def learn(scene: Scene, gateway: Gateway, stride: int = 20) -> None:
-    """Have its workers know the passwords that loads with this stride use.
+def learn(scene: Scene, gateway: Gateway, *, accounts: int = 50, stride: int = 20) -> None:
+    """Have its workers know the passwords that loads with so many accounts and this stride use.
 
-    They are fifty for each; with two workers, one that is not known yet is missed by so many sign-ins twice in a hundred times.
+    Each worker has to see each; of fifty, and two workers, one that is not known yet is missed by so many sign-ins twice in a
+    hundred times.
     """
+    shape = Shape(connections=8, messages=8 * accounts, a_session=0, accounts=accounts, stride=stride)
     for _ in range(40):
         before = gateway.hashes
-        scene.generator.run(gateway.port, Shape(connections=4, messages=400, a_session=0, stride=stride))
+        scene.generator.run(gateway.port, shape)
         if gateway.hashes == before:
             return
     raise BenchmarkFailed("the gateway goes on hashing passwords that it should know")

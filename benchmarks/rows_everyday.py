@@ -51,10 +51,10 @@ def bulk(bench: Bench) -> Iterator[Line]:
 
 def large(bench: Bench) -> Iterator[Line]:
     """By one process, and by as many workers as elsewhere, which take more memory to be faster."""
-    scene, shape = bench.scene, Shape(connections=10, messages=bench.pick(20, 40), size=_LARGE)
+    scene, shape = bench.scene, Shape(connections=10, messages=bench.pick(20, 40), size=_LARGE, accounts=10)
     with scene.gateway(settings={"server": {"workers": 1}}) as alone:
-        learn(scene, alone)
-        learn(scene, scene.ours)
+        for ours in (alone, scene.ours):
+            learn(scene, ours, accounts=shape.accounts)
         lone, all_workers, peer = interleaved(
             bench.pick(1, 3),
             lambda: run(scene, alone, shape, memory=True),

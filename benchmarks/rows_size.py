@@ -34,7 +34,7 @@ def large_table(bench: Bench) -> Iterator[Line]:
     ours, peer = bench.pick((800, 40), (2000, 60))
     with scene.gateway(many) as big, scene.postfix(many) as big_peer:
         learn(scene, scene.ours)
-        learn(scene, big, stride)
+        learn(scene, big, stride=stride)
         small_runs, big_runs, small_peers, big_peers = interleaved(
             bench.pick(1, 3),
             lambda: run(scene, scene.ours, Shape(messages=ours)),

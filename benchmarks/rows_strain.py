@@ -19,6 +19,7 @@ from benchmarks.side import Side
 _GUESSERS = Shape(connections=30, accounts=FEW, stride=1, limit=3600.0)
 _WARM_UP = 3.0  # seconds of guessing before anything is measured
 _MANY = 1_000_000  # more messages than a background load gets rid of
+_BULK = Shape(messages=_MANY, a_session=100, accounts=10, limit=600.0)
 _SILENT, _SILENT_PEER = 10_000, 500
 _NEW, _FEW_NEW = 50, 16  # sign-ins at a time, each with an account of its own
 
@@ -109,8 +110,8 @@ class First:
 def first_sign_ins(bench: Bench) -> Iterator[Line]:
     scene = bench.scene
     with scene.gateway() as ours:
-        learn(scene, ours)
-        strangers = iter(range(1, 20))  # row A's people are every 20th, from 0 on
+        learn(scene, ours, accounts=_BULK.accounts)
+        strangers = iter(range(1, 20))  # those who send meanwhile are every 20th, from 0 on
         for what, measure, bound in (("alone", _first, 0.8), ("during row B", _first_under_load, 0.5)):
             ran = interleaved(
                 bench.pick(1, 3),
@@ -131,7 +132,7 @@ def _first(bench: Bench, side: Side, first: int) -> First:
 def _first_under_load(bench: Bench, side: Side, first: int) -> First:
     scene = bench.scene
     before, limit = scene.sink.count, (os.cpu_count() or 1) / seconds_of_a_hash()
-    with scene.generator.start(side.port, shape=Shape(messages=_MANY, a_session=100, limit=600.0)) as load:
+    with scene.generator.start(side.port, shape=_BULK) as load:
         time.sleep(_WARM_UP)
         found = _beside(bench, side, first, limit)
     scene.sink.until_quiet(None, 2.0)
