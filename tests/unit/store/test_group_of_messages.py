@@ -139,7 +139,7 @@ def test_each_keeps_its_own(
         assert sorted(read(database, pump, of_it)) == sorted((r.id, r.address) for r in queued_.recipients)
     waiting = [outbox.record(done(*each.recipients), []) for each in came_to]
     assert [pump.result(each).bodies for each in waiting] == [[]] * 5 + [[messages[-1].body]]
-    texts = [(f"ok {r.id}",) for each in came_to for r in each.recipients]
+    texts = [(f"ok {id_}",) for id_ in sorted(r.id for each in came_to for r in each.recipients)]
     assert read(database, pump, select(recipient.c.text).order_by(recipient.c.id)) == texts
     assert read(database, pump, select(attempt.c.text).order_by(attempt.c.recipient_id)) == texts
 
