@@ -151,7 +151,7 @@ def _ended(connection: Connection, ids: Collection[str]) -> dict[str, Spooled]:
     if connection.dialect.name == "postgresql":
         # Two machines that finish a message's last two recipients at once: each would see the other's as unfinished
         _HOLD_STILL.run(connection, messages)
-    ended = _END.run(connection, messages).all()
+    ended = _END.run(connection, messages)
     files = {row.id: Spooled(row.body_file, row.body_size) for row in ended if row.body_file is not None}
     if files:
         _FORGET_FILES.run(connection, as_rows((id_,) for id_ in files))
