@@ -1,15 +1,7 @@
-"""What follows from the outcomes of a transaction: they are written down, reported to the sender, counted and logged.
-
-One write is under way at a time; outcomes that come meanwhile go together in the next, so that a busy queue commits a few
-large transactions and an idle one waits for nothing. Those that make a report go by themselves, for the report depends
-on whether they were still ours.
-"""
+"""What follows from the outcomes of a transaction: they are written down, reported to the sender, counted and logged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-
-from twisted.internet.defer import Deferred
 
 from gateway import maillog
 from gateway.errors import Unavailable
@@ -21,15 +13,8 @@ from gateway.queue.ports import Bodies, Outbox
 from gateway.queue.reports import Reporter, wants
 from gateway.queue.schedule import Schedule
 
-MOST_TOGETHER = 200  # outcomes in a write, about: a long one would hold up those who wait for their 250
 UNREACHABLE_PAUSE = 5.0  # seconds until a recipient may be tried again that no hop could be reached for
 _DOING = "recording a delivery"
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    records: Sequence[Record]
-    recorded: Deferred[Recorded]
 
 
 class Recorder:
@@ -42,8 +27,6 @@ class Recorder:
         self._insist = insist
         self._metrics = metrics
         self._counter_of = cache(metrics.deliveries_total.labels)
-        self._waiting: list[_Waiting] = []
-        self._writing = False
 
     async def settle(self, message: QueuedMessage, age: float, outcomes: Sequence[Outcome], schedule: Schedule) -> None:
         """Write outcomes down, and do what follows; `age` of the message in seconds. Raises Unavailable: we stop."""
@@ -54,8 +37,7 @@ class Recorder:
             maillog.outcomes_lost(message.id, len(records), str(away))
             raise
         for body in recorded.bodies:
-            if body == message.body:  # those of others are theirs to remove
-                await self._bodies.remove(body)
+            await self._bodies.remove(body)
         self._tell(message, age, [record for record in records if record.outcome.recipient.id not in recorded.late])
 
     # Writing
@@ -63,7 +45,7 @@ class Recorder:
     async def _write_down(self, message: QueuedMessage, age: float, records: Sequence[Record], left: float) -> Recorded:
         told = _told(records)
         if not told:
-            return await self._together(records)
+            return await self._insist.until_done(_DOING, lambda: self._outbox.record(records, ()))
         reports: list[NewMessage] | None = None  # written once: a large one is a file, and there may be many tries
 
         async def write() -> Recorded:
@@ -72,46 +54,6 @@ class Recorder:
             return await self._outbox.record(records, reports)
 
         return await self._insist.until_done(_DOING, write)
-
-    def _together(self, records: Sequence[Record]) -> Deferred[Recorded]:
-        """With what else comes while a write is under way; what comes back is about all of them."""
-        waiting = _Waiting(records, Deferred())
-        self._waiting.append(waiting)
-        if not self._writing:
-            self._writing = True
-            Deferred.fromCoroutine(self._drain())
-        return waiting.recorded
-
-    async def _drain(self) -> None:
-        while self._waiting:
-            await self._write(self._next())
-        self._writing = False
-
-    def _next(self) -> list[_Waiting]:
-        size, count = 0, 0
-        while count < len(self._waiting) and size < MOST_TOGETHER:
-            size += len(self._waiting[count].records)
-            count += 1
-        some, self._waiting = self._waiting[:count], self._waiting[count:]
-        return some
-
-    async def _write(self, some: Sequence[_Waiting]) -> None:
-        """All in one write. Raises nothing: those who wait hear of it."""
-        records = [record for waiting in some for record in waiting.records]
-        try:
-            recorded = await self._insist.until_done(_DOING, lambda: self._outbox.record(records, ()))
-        except Unavailable as away:  # we stop
-            for waiting in some:
-                waiting.recorded.errback(Unavailable(str(away)))
-        except Exception as error:
-            if len(some) == 1:
-                some[0].recorded.errback(error)
-                return
-            for waiting in some:  # one of them may be at fault; the others must not stay under way for it
-                await self._write([waiting])
-        else:
-            for waiting in some:
-                waiting.recorded.callback(recorded)
 
     async def _reports(
         self, message: QueuedMessage, age: float, told: Mapping[Action, Sequence[Outcome]], left: float

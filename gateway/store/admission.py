@@ -22,11 +22,10 @@ from gateway.queue.model import (
 )
 from gateway.store import charges, resends
 from gateway.store.clock import now
-from gateway.store.given import Octets, as_rows, given, given_octets
+from gateway.store.given import Octets, as_rows, given, given_octets, in_steps
 from gateway.store.prepared import Prepared
 from gateway.store.schema import message, recipient
 
-RECIPIENTS_AT_ONCE = 10_000  # in one statement, which PostgreSQL ends after a few seconds (store/engine.py)
 OCTETS_AT_ONCE = 4 << 20  # of messages, in one statement: driver and database hold them several times over
 Submitted = tuple[NewMessage, int | None]  # with the process that it is leased to; None: to nobody
 
@@ -108,9 +107,8 @@ def insert_messages(connection: Connection, submitted: Sequence[Submitted]) -> l
         _ADD_MESSAGES.run(connection, of_all | octets.values())
     rows = [_own_columns(new, position, one, us) for new, us in submitted for position, one in enumerate(new.recipients)]
     ids: dict[tuple[str, int], int] = {}
-    for start in range(0, len(rows), RECIPIENTS_AT_ONCE):
-        added = _ADD_RECIPIENTS.run(connection, as_rows(rows[start : start + RECIPIENTS_AT_ONCE]))
-        ids |= {(row.message_id, row.position): row.id for row in added}
+    for some in in_steps(rows):
+        ids |= {(row.message_id, row.position): row.id for row in _ADD_RECIPIENTS.run(connection, some)}
     return [_queued(new, us, ids) for new, us in submitted]
 
 

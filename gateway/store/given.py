@@ -6,7 +6,7 @@ which JSON has no place for, are one value more: those of all rows, and each row
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Integer, LargeBinary, Text, bindparam, cast, func, literal_column
@@ -14,6 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
+ROWS_AT_ONCE = 10_000  # in one statement, which PostgreSQL ends after a few seconds (store/engine.py)
 _ROWS: BindParameter[Any] = bindparam("rows", type_=Text)
 _OCTETS: BindParameter[Any] = bindparam("octets", type_=LargeBinary)
 
@@ -71,3 +72,9 @@ def as_rows(rows: Iterable[Sequence[str | int | float | None]]) -> dict[str, str
     """The values of a statement that reads GIVEN."""
     # Not as ASCII: a text that is none must fail when it is bound, as it does by itself
     return {"rows": json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))}
+
+
+def in_steps(rows: Sequence[Sequence[str | int | float | None]]) -> Iterator[dict[str, str]]:
+    """As `as_rows`, for as many executions as it takes; none for no rows."""
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        yield as_rows(rows[start : start + ROWS_AT_ONCE])

@@ -23,7 +23,7 @@ from gateway import maillog
 from gateway.queue.model import NewMessage, Record, Recorded, Spooled, State
 from gateway.store.admission import insert_messages
 from gateway.store.clock import now
-from gateway.store.given import as_rows, given
+from gateway.store.given import as_rows, given, in_steps
 from gateway.store.prepared import Prepared
 from gateway.store.schema import attempt, message, recipient
 
@@ -121,8 +121,8 @@ def _settle(connection: Connection, records: Sequence[Record]) -> dict[int, str]
     done = [one for one in first.values() if one.state not in _WAITING]
     settled: dict[int, str] = {}
     for statement, some in ((_AGAIN, again), (_DONE, done)):
-        if some:
-            settled |= {row.id: row.message_id for row in statement.run(connection, as_rows(map(_row, some)))}
+        for rows in in_steps([_row(one) for one in some]):
+            settled |= {row.id: row.message_id for row in statement.run(connection, rows)}
     _note_attempts(connection, (first[id_] for id_ in settled))
     return settled
 
@@ -139,8 +139,8 @@ def _note_attempts(connection: Connection, records: Iterable[Record]) -> None:
         for one in (record.outcome for record in records)
         if one.burns_attempt
     ]
-    if rows:
-        _ATTEMPTS.run(connection, as_rows(rows))
+    for some in in_steps(rows):
+        _ATTEMPTS.run(connection, some)
 
 
 def _ended(connection: Connection, ids: Collection[str]) -> dict[str, Spooled]:
@@ -151,7 +151,7 @@ def _ended(connection: Connection, ids: Collection[str]) -> dict[str, Spooled]:
     if connection.dialect.name == "postgresql":
         # Two machines that finish a message's last two recipients at once: each would see the other's as unfinished
         _HOLD_STILL.run(connection, messages)
-    ended = _END.run(connection, messages).all()
+    ended = _END.run(connection, messages)
     files = {row.id: Spooled(row.body_file, row.body_size) for row in ended if row.body_file is not None}
     if files:
         _FORGET_FILES.run(connection, as_rows((id_,) for id_ in files))

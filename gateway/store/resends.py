@@ -56,7 +56,7 @@ def claim_new(connection: Connection, messages: Sequence[NewMessage]) -> set[str
     """The queue ids of those whose key was nobody's, and is theirs from now on. Of several with one key, one."""
     # In the same order on every machine: see Database.write
     rows = sorted((new.resend_key, new.account_id, new.id) for new in messages)
-    return set(_CLAIM.run(connection, as_rows(rows)).scalars()) if rows else set()
+    return {row.message_id for row in _CLAIM.run(connection, as_rows(rows))} if rows else set()
 
 
 def claim(connection: Connection, new: NewMessage) -> str | None:

@@ -122,7 +122,7 @@ def test_each_keeps_its_own(
 ) -> None:
     # In one statement: one message, some, or all
     monkeypatch.setattr("gateway.store.admission.OCTETS_AT_ONCE", octets)
-    monkeypatch.setattr("gateway.store.admission.RECIPIENTS_AT_ONCE", recipients)
+    monkeypatch.setattr("gateway.store.given.ROWS_AT_ONCE", recipients)
     messages = [new(n, account=str(n % 3), to=[f"{n}-{i}@example.net" for i in range(n)]) for n in range(1, 6)]
     messages.append(new(6, spooled=True))
     came_to = [queued(each) for each in at_once(outbox, pump, *messages)]
@@ -137,6 +137,11 @@ def test_each_keeps_its_own(
         assert [r.address for r in queued_.recipients] == [r.address for r in one.recipients]
         of_it = select(recipient.c.id, recipient.c.address).where(recipient.c.message_id == one.id)
         assert sorted(read(database, pump, of_it)) == sorted((r.id, r.address) for r in queued_.recipients)
+    waiting = [outbox.record(done(*each.recipients), []) for each in came_to]
+    assert [pump.result(each).bodies for each in waiting] == [[]] * 5 + [[messages[-1].body]]
+    texts = [(f"ok {id_}",) for id_ in sorted(r.id for each in came_to for r in each.recipients)]
+    assert read(database, pump, select(recipient.c.text).order_by(recipient.c.id)) == texts
+    assert read(database, pump, select(attempt.c.text).order_by(attempt.c.recipient_id)) == texts
 
 
 def test_a_charge_that_does_not_fit_together_is_made_one_by_one(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
