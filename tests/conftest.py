@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.servers.databases import Mariadb, Postgresql
 
-# Two shared cores: a pause of the machine must not read as a slow example.
-settings.register_profile("gateway", deadline=None)
+# Two shared cores: a pause of the machine must not read as a slow example, nor as one that is slow to make.
+settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gateway")
 
 

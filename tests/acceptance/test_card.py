@@ -47,7 +47,7 @@ def test_init_and_a_start_with_the_card(tmp_path: Path) -> None:
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=elsewhere(tmp_path), env=environment(), stdout=out, stderr=out)
     try:
-        check(until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8"), 40.0), tmp_path)
+        check(until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8")), tmp_path)
     finally:
         process.terminate()
         assert process.wait(30.0) == 0
@@ -63,7 +63,7 @@ def _must_be_free(*ports: int) -> None:
                 pytest.skip(f"port {port} is in use on this machine")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_make_run_in_a_fresh_copy(tmp_path: Path) -> None:
     """`make run` as the README has it: its own virtual environment, the usual ports."""
     make = require_program("make")
@@ -77,7 +77,7 @@ def test_make_run_in_a_fresh_copy(tmp_path: Path) -> None:
             [make, "run"], cwd=folder, env=_plain_environment(), stdout=out, stderr=out, start_new_session=True
         )
     try:
-        shown = until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8"), 240.0)
+        shown = until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8"), 600.0)
         assert (shown["STARTTLS port"], shown["TLS port"]) == ("2587", "2465")
         check(shown, folder)
     finally:

@@ -92,7 +92,7 @@ def test_forty_sessions_at_two_gateways_get_exactly_the_limit(
     assert {said.code for said in refusals} == {450 if action == "defer" else 550}
     assert [said.text for said in refusals if not SAID[action].fullmatch(said.text)] == []
     wanted = sorted(address for name in accepted for address in crowd.addresses(name))
-    until(lambda: delivered(gateways) == wanted, lambda: f"{len(delivered(gateways))} of {charged} delivered", 60.0)
+    until(lambda: delivered(gateways) == wanted, lambda: f"{len(delivered(gateways))} of {charged} delivered")
     assert read(gateways[0], "queue", "list") == []
     for family, labels, expected in (
         ("recipients_total", {"field": "bcc"}, charged),

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 20.0  # seconds
+PATIENCE = 60.0  # seconds, on a machine that is busy with other things
 _STEP = 0.02
 
 
