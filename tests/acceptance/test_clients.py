@@ -13,7 +13,6 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD, require_program
 from tests.acceptance.mail import message, parts, unix, until_arrived
-from tests.acceptance.waiting import well_before_midnight
 
 Send = Callable[[GatewayProcess, bool, Path], None]
 RECIPIENT = "bob@example.net"
@@ -123,7 +122,6 @@ OVER = {
 def test_a_client_over_the_daily_limit_fails_and_shows_why(install: Install, client: str, action: str, tmp_path: Path) -> None:
     if client != "smtplib":
         require_program(client)
-    well_before_midnight()
     gateway = install(limits={"daily_recipients": 1, "on_daily_limit": action}).start()
     file = tmp_path / "message"
     for name in ("first", "second", "third"):

@@ -14,7 +14,7 @@ from tests.acceptance.installation import LOGIN
 from tests.acceptance.login_table import OWN_LIMITS
 from tests.acceptance.mail import message, until_arrived
 from tests.acceptance.sharing import Pair, two_that_share_a_store
-from tests.acceptance.waiting import until, well_before_midnight
+from tests.acceptance.waiting import until
 from tests.acceptance.wire import Reply, Wire, signed_in
 
 SESSIONS = 40  # half of them at each gateway
@@ -26,11 +26,6 @@ SAID = {
     "reject": re.compile(REACHED.replace("4", "5", 1)),
     "suspend": re.compile(r"5\.7\.1 Sending is suspended: .* daily limit; the operator of this service can lift it"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_day() -> None:
-    well_before_midnight()
 
 
 def begun(wire: Wire, *recipients: str, sender: str = LOGIN) -> Reply:

@@ -15,18 +15,13 @@ from tests.acceptance.installation import LOGIN
 from tests.acceptance.mail import message
 from tests.acceptance.sharing import Pair, two_that_share_a_store
 from tests.acceptance.smarthost import Smarthost
-from tests.acceptance.waiting import until, well_before_midnight
+from tests.acceptance.waiting import until
 from tests.acceptance.wire import Reply, Wire, signed_in
 
 RECIPIENTS = ("bob@example.net", "blind@example.net")  # each in a transaction of its own: the message names bob
 SMALL = message("same")
 LINE = b"y" * 70 + b"\r\n"
 LARGE = message("same", body=LINE * 2000)  # a file in the spool
-
-
-@pytest.fixture(autouse=True)
-def _one_day() -> None:
-    well_before_midnight()
 
 
 @pytest.fixture

@@ -271,7 +271,7 @@ def test_discard_waits_for_the_write_that_its_caller_gave_up(pump: Pump, spool: 
     write, close = os.write, os.close
 
     def slow(descriptor: int, data: bytes) -> int:
-        gate.get(timeout=20)
+        gate.get(timeout=60)
         order.append("written")
         return write(descriptor, data)
 
