@@ -127,7 +127,7 @@ def test_the_mail_of_a_dead_machine_is_taken_over(one: Machine, two: Machine) ->
     theirs = two.add("0000000000000001", "0000000000000002")
     pass_time(one, ALMOST_DEAD)
     assert one.take() == []
-    pass_time(one, 2)
+    pass_time(one, DEAD_AFTER + 2 - ALMOST_DEAD)
     assert one.take() == theirs
     assert one.names() == ["one"]
 
