@@ -65,7 +65,7 @@ def clients(gateway: GatewayProcess, ledger: Ledger, *, patient: bool = False) -
     finally:
         over.set()
         for thread in threads:
-            thread.join(30.0)
+            thread.join(90.0)  # a reply is waited for a minute
     assert not any(thread.is_alive() for thread in threads)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import PROGRAMS, elsewhere, environment, require_program, run_tool
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 
 LABELS = ("Server", "STARTTLS port", "TLS port", "User", "Password", "Mail arrives in", "Try")
 CHECKOUT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def check(shown: Mapping[str, str], folder: Path) -> None:
     assert shown["Server"] == "127.0.0.1"
     assert shown["User"] == "demo@example.com"
     assert shown["Mail arrives in"] == "var/mail"
-    done = subprocess.run(shown["Try"], shell=True, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(shown["Try"], shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     until(lambda: list((folder / "var" / "mail").glob("*/new/*")), "the message of the line to copy")
     for port in ("STARTTLS port", "TLS port"):
@@ -50,7 +50,7 @@ def test_init_and_a_start_with_the_card(tmp_path: Path) -> None:
         check(until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8")), tmp_path)
     finally:
         process.terminate()
-        assert process.wait(30.0) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _must_be_free(*ports: int) -> None:
@@ -82,7 +82,7 @@ def test_make_run_in_a_fresh_copy(tmp_path: Path) -> None:
         check(shown, folder)
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does it
-        process.wait(30.0)
+        process.wait(PATIENCE)
     assert "Traceback" not in log.read_text("utf-8")
     assert re.search(r"\bstopped$", log.read_text("utf-8"), re.MULTILINE)
 

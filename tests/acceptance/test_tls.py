@@ -12,6 +12,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD, chain
 from tests.acceptance.mail import message
+from tests.acceptance.waiting import PATIENCE
 from tests.acceptance.wire import Wire, greeted, signed_in
 
 BRAND = "smtp.brand.example"
@@ -37,10 +38,10 @@ def der(leaf: trustme.LeafCert) -> bytes:
 def test_1_2_and_1_3_work(gateway: GatewayProcess, version: ssl.TLSVersion) -> None:
     context = gateway.context()
     context.minimum_version = context.maximum_version = version
-    with smtplib.SMTP("localhost", gateway.starttls, timeout=20.0) as client:
+    with smtplib.SMTP("localhost", gateway.starttls, timeout=PATIENCE) as client:
         client.starttls(context=context)
         client.login(LOGIN, PASSWORD)
-    with smtplib.SMTP_SSL("localhost", gateway.tls, context=context, timeout=20.0) as client:
+    with smtplib.SMTP_SSL("localhost", gateway.tls, context=context, timeout=PATIENCE) as client:
         assert client.sock is not None
         assert client.noop()[0] == 250
     labels = f'smtp_gateway_tls_handshakes_total{{result="ok",version="{version.name.replace("_", ".")}"}} 2.0'
