@@ -247,9 +247,11 @@ def test_workers_do_not_outlive_their_parent(two: GatewayProcess) -> None:
     two.kill()
     with wire:
         second = GatewayProcess(two.at)
-        status, lines = _fails(second)
+        try:
+            status, lines = _fails(second)
+        finally:
+            os.kill(workers[1], signal.SIGCONT)
         assert (status, "another gateway uses" in lines[0]) == (2, True), lines
-        os.kill(workers[1], signal.SIGCONT)
         assert wire.reply().head == "421 4.3.2"
     until(lambda: not any(is_there(pid) for pid in workers.values()), "the workers are gone")
     two.error_file.unlink()
