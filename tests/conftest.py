@@ -1,19 +1,28 @@
-"""How pytest runs here: no deadline on a slow machine, and with GATEWAY_NO_SKIPS set, a skipped test fails the run.
+"""How pytest runs here: no deadline on a slow machine, no test over midnight, and no skips where GATEWAY_NO_SKIPS is set.
 
 Database servers for whoever asks: one of each kind a process, started when a test first asks for it.
 """
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from tests.acceptance.waiting import until
 from tests.servers.databases import Mariadb, Postgresql
 
-# Two shared cores: a pause of the machine must not read as a slow example.
-settings.register_profile("gateway", deadline=None)
+DAY, ONE_TEST = 86400, 120  # seconds
+
+# Two shared cores: a pause of the machine must not read as a slow example, nor as one that is slow to make.
+settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gateway")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No test begins shortly before midnight in UTC: what is counted by day, by whatever clock, is to be one day's."""
+    until(lambda: time.time() % DAY < DAY - ONE_TEST, "midnight in UTC has not passed", ONE_TEST + 10)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 T = TypeVar("T")
 
-GIVE_UP = 20.0  # seconds without anything from a thread: the test hangs
+GIVE_UP = 60.0  # seconds without anything from a thread: the test hangs
 
 
 @implementer(IReactorFromThreads)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import require_program
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 
 
 class Faults:
@@ -54,4 +54,4 @@ def failing(gateway: GatewayProcess, fault: str, *files: Path, only: Sequence[st
         yield Faults(log)
     finally:
         strace.send_signal(signal.SIGINT)
-        strace.wait(20.0)
+        strace.wait(PATIENCE)

@@ -14,7 +14,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.acceptance.installation import PROGRAMS, Installation, elsewhere, environment
 from tests.acceptance.waiting import PATIENCE, until
 
-START_PATIENCE = 40.0  # seconds, on a busy machine
 STOP_PATIENCE = 60.0
 
 Line = Mapping[str, Any]
@@ -47,7 +46,7 @@ class GatewayProcess:
     def start(self, *options: str) -> "GatewayProcess":
         """Start it and wait until it serves."""
         self.spawn(*options)
-        line = until(self._started, self.story, START_PATIENCE)
+        line = until(self._started, self.story)
         ports = [int(place.rpartition(":")[2]) for place in line["listeners"].split()]
         self.http = ports.pop()
         for listen, port in zip(self.at.settings["listen"], ports, strict=True):
@@ -129,7 +128,7 @@ class GatewayProcess:
 
     def get(self, page: str) -> tuple[int, str]:
         """Status and text of one of its pages."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=20.0)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=PATIENCE)
         try:
             connection.request("GET", page)
             answer = connection.getresponse()

@@ -2,9 +2,10 @@
 
     python journal_hop.py PORT JOURNAL SEED
 
-A line of the journal is [time, event, name, recipient, whole, queue id, hello], as JSON: `time` is CLOCK_MONOTONIC's in
-nanoseconds, `event` is "got" before the final reply and "said" once that reply is with the kernel. It takes its time for the
-reply, so that whoever kills it, or the gateway, often does so between a message and its reply.
+A line of the journal is [time, event, name, recipient, whole, queue id, hello, since], as JSON: `time` and `since`, when its
+connection was greeted, are CLOCK_MONOTONIC's in nanoseconds, `event` is "got" before the final reply and "said" once that reply
+is with the kernel. It takes its time for the reply, so that whoever kills it, or the gateway, often does so between a message
+and its reply.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ class Entry(NamedTuple):
     whole: bool
     queue_id: str
     hello: str
+    since: int
 
 
 def read(content: bytes) -> tuple[str, bool, str]:
@@ -66,7 +68,7 @@ class Hop:
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        hello, recipients = "", list[str]()
+        hello, recipients, since = "", list[str](), time.monotonic_ns()
         writer.write(b"220 hop.example ESMTP\r\n")
         while line := await reader.readline():
             verb, _, rest = line.decode().rstrip("\r\n").partition(" ")
@@ -76,7 +78,7 @@ class Hop:
             elif verb == "DATA":
                 writer.write(b"354 go\r\n")
                 await writer.drain()
-                await self._message(reader, writer, hello, recipients)
+                await self._message(reader, writer, recipients, hello, since)
             elif verb == "QUIT":
                 writer.write(b"221 bye\r\n")
                 return
@@ -86,11 +88,12 @@ class Hop:
                 writer.write(b"250 ok\r\n")
 
     async def _message(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: str, recipients: list[str]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, recipients: list[str], hello: str, since: int
     ) -> None:
         content = (await reader.readuntil(b"\r\n.\r\n"))[:-3]
         name, whole, queue_id = read(content)
-        entries = [Entry(time.monotonic_ns(), "got", name, each, whole, queue_id, hello) for each in recipients]
+        got = time.monotonic_ns()
+        entries = [Entry(got, "got", name, each, whole, queue_id, hello, since) for each in recipients]
         self.write_down(entries)
         await self.moment()
         writer.write(b"250 ok\r\n")

@@ -65,7 +65,7 @@ def clients(gateway: GatewayProcess, ledger: Ledger, *, patient: bool = False) -
     finally:
         over.set()
         for thread in threads:
-            thread.join(30.0)
+            thread.join(90.0)  # a reply is waited for a minute
     assert not any(thread.is_alive() for thread in threads)
 
 
@@ -90,5 +90,5 @@ def ends_empty(gateway: GatewayProcess) -> None:
             f'smtp_gateway_queue_recipients{{state="{state}"}} 0.0' in text for state in ("queued", "deferred", "active")
         )
 
-    until(empty, lambda: f"{gateway.get('/metrics')[1]}\n{gateway.story()}", 30.0)
+    until(empty, lambda: f"{gateway.get('/metrics')[1]}\n{gateway.story()}")
     assert gateway.stop() == 0

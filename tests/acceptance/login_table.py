@@ -61,7 +61,7 @@ class LoginTable:
             self._run("ALTER TABLE users_away RENAME TO users")
 
     def _run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        with contextlib.closing(sqlite3.connect(self.path, timeout=10.0)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=60.0)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
 

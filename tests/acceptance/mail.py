@@ -48,7 +48,7 @@ def until_arrived(gateway: GatewayProcess, recipient: str, count: int = 1) -> li
         found = arrived(gateway.at.mail, recipient)
         return found if len(found) >= count else None
 
-    return until(enough, lambda: f"{count} messages for {recipient}\n{gateway.story()}", 40.0)
+    return until(enough, lambda: f"{count} messages for {recipient}\n{gateway.story()}")
 
 
 def parts(stored: bytes) -> tuple[bytes, bytes]:

@@ -103,7 +103,7 @@ class Postfix:
         command = [self.program, "-c", str(self.folder), "start-fg"]
         with (self.folder / "errors").open("ab") as errors:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
-        until(self._answers, self.story, 40.0)
+        until(self._answers, self.story)
 
     def down(self) -> None:
         process, self._process = self._process, None

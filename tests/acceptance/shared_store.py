@@ -46,7 +46,7 @@ class WaitingSmarthost(Smarthost):
     def reply(self, command: bytes, usual: bytes = b"250 2.0.0 ok\r\n") -> bytes:
         if command == b".":
             self.has.release()
-            assert self.let_go.wait(60.0)
+            assert self.let_go.wait(150.0)
         return super().reply(command, usual)
 
 

@@ -100,7 +100,8 @@ class Smarthost:
     def say(self, octets: bytes) -> None:
         """On every connection, out of turn."""
         for connection in list(self._server.open) if self._server else []:
-            connection.sendall(octets)
+            with contextlib.suppress(OSError):  # one that was cut, and whose thread has not noticed
+                connection.sendall(octets)
 
     @property
     def connections(self) -> int:

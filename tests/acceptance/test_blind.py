@@ -78,7 +78,7 @@ def stored(gateway: GatewayProcess, postfix: Postfix, user: str, count: int) -> 
         found = postfix.mail(user)
         return found if len(found) >= count else None
 
-    found = until(enough, lambda: f"{count} for {user}\n{postfix.story()}\n{gateway.story()}", 40.0)
+    found = until(enough, lambda: f"{count} for {user}\n{postfix.story()}\n{gateway.story()}")
     assert len(found) == count
     return found
 
@@ -217,7 +217,7 @@ def test_what_waits_for_too_long_is_reported_apart(
     if restarted:
         gateway.stop()
         gateway.start()
-    until(lambda: len(smarthost.received(ME)) >= 3, gateway.story, 40.0)
+    until(lambda: len(smarthost.received(ME)) >= 3, gateway.story)
     told = []
     for delivery in smarthost.received(ME):
         _, recipients = status(delivery.data)

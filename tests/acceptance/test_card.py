@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import PROGRAMS, elsewhere, environment, require_program, run_tool
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 
 LABELS = ("Server", "STARTTLS port", "TLS port", "User", "Password", "Mail arrives in", "Try")
 CHECKOUT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def check(shown: Mapping[str, str], folder: Path) -> None:
     assert shown["Server"] == "127.0.0.1"
     assert shown["User"] == "demo@example.com"
     assert shown["Mail arrives in"] == "var/mail"
-    done = subprocess.run(shown["Try"], shell=True, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(shown["Try"], shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     until(lambda: list((folder / "var" / "mail").glob("*/new/*")), "the message of the line to copy")
     for port in ("STARTTLS port", "TLS port"):
@@ -47,10 +47,10 @@ def test_init_and_a_start_with_the_card(tmp_path: Path) -> None:
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=elsewhere(tmp_path), env=environment(), stdout=out, stderr=out)
     try:
-        check(until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8"), 40.0), tmp_path)
+        check(until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8")), tmp_path)
     finally:
         process.terminate()
-        assert process.wait(30.0) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _must_be_free(*ports: int) -> None:
@@ -63,7 +63,7 @@ def _must_be_free(*ports: int) -> None:
                 pytest.skip(f"port {port} is in use on this machine")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_make_run_in_a_fresh_copy(tmp_path: Path) -> None:
     """`make run` as the README has it: its own virtual environment, the usual ports."""
     make = require_program("make")
@@ -77,12 +77,12 @@ def test_make_run_in_a_fresh_copy(tmp_path: Path) -> None:
             [make, "run"], cwd=folder, env=_plain_environment(), stdout=out, stderr=out, start_new_session=True
         )
     try:
-        shown = until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8"), 240.0)
+        shown = until(lambda: card(log.read_text("utf-8")), lambda: log.read_text("utf-8"), 600.0)
         assert (shown["STARTTLS port"], shown["TLS port"]) == ("2587", "2465")
         check(shown, folder)
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does it
-        process.wait(30.0)
+        process.wait(PATIENCE)
     assert "Traceback" not in log.read_text("utf-8")
     assert re.search(r"\bstopped$", log.read_text("utf-8"), re.MULTILINE)
 

@@ -13,7 +13,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD, require_program
 from tests.acceptance.mail import message, parts, unix, until_arrived
-from tests.acceptance.waiting import well_before_midnight
+from tests.acceptance.waiting import PATIENCE
 
 Send = Callable[[GatewayProcess, bool, Path], None]
 RECIPIENT = "bob@example.net"
@@ -27,9 +27,9 @@ def _smtplib(gateway: GatewayProcess, implicit: bool, file: Path) -> None:
     context = gateway.context()
     client: smtplib.SMTP
     if implicit:
-        client = smtplib.SMTP_SSL("localhost", gateway.tls, context=context, timeout=30.0)
+        client = smtplib.SMTP_SSL("localhost", gateway.tls, context=context, timeout=PATIENCE)
     else:
-        client = smtplib.SMTP("localhost", gateway.starttls, timeout=30.0)
+        client = smtplib.SMTP("localhost", gateway.starttls, timeout=PATIENCE)
         client.starttls(context=context)
     with client:
         client.login(LOGIN, PASSWORD)
@@ -58,7 +58,7 @@ def _msmtp(gateway: GatewayProcess, implicit: bool, file: Path) -> None:
 
 
 def _run(*command: str, stdin: bytes | None = None) -> None:
-    done = subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, f"{command[0]}: {done.stdout!r} {done.stderr!r}"
 
 
@@ -123,7 +123,6 @@ OVER = {
 def test_a_client_over_the_daily_limit_fails_and_shows_why(install: Install, client: str, action: str, tmp_path: Path) -> None:
     if client != "smtplib":
         require_program(client)
-    well_before_midnight()
     gateway = install(limits={"daily_recipients": 1, "on_daily_limit": action}).start()
     file = tmp_path / "message"
     for name in ("first", "second", "third"):

@@ -15,7 +15,7 @@ from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, require_program
 from tests.acceptance.mail import message
 from tests.acceptance.smarthost import Smarthost
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 from tests.acceptance.wire import Wire, signed_in
 
 WARM, COUNT = 3, 40
@@ -38,7 +38,7 @@ def counted(gateway: GatewayProcess) -> Iterator[dict[str, float]]:
         yield calls
     finally:
         strace.send_signal(signal.SIGINT)
-        strace.wait(20.0)
+        strace.wait(PATIENCE)
     for line in summary.read_text("utf-8").splitlines():
         fields = line.split()
         if len(fields) >= 5 and fields[3].isdigit():

@@ -13,14 +13,14 @@ from tests.acceptance.rounds import ROUNDS
 from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
 
-pytestmark = pytest.mark.timeout(120 + 20 * ROUNDS)
+pytestmark = pytest.mark.timeout(300 + 20 * ROUNDS)
 
 
 def _kill_under_load(gateway: GatewayProcess, ledger: Ledger, chance: random.Random) -> None:
     """Let at least a few messages be accepted, then kill it in the middle of more."""
     enough = len(ledger.accepted) + chance.randint(10, 40)
     with clients(gateway, ledger):
-        until(lambda: len(ledger.accepted) >= enough, gateway.story, 60.0)
+        until(lambda: len(ledger.accepted) >= enough, gateway.story)
         gateway.kill()
 
 
@@ -35,7 +35,7 @@ def test_nothing_accepted_is_lost_on_the_way_to_a_maildir(install: Install) -> N
         _kill_under_load(gateway, ledger, chance)
     gateway.start()
     for recipient in RECIPIENTS:
-        until(partial(_all_stored, gateway, recipient, ledger), gateway.story, 60.0)
+        until(partial(_all_stored, gateway, recipient, ledger), gateway.story)
         # a Maildir knows what it has got: not even a delivery that nobody wrote down comes twice
         assert max(stored(gateway, recipient).values()) == 1
     ends_empty(gateway)
@@ -64,7 +64,7 @@ def test_nothing_accepted_is_lost_on_the_way_to_a_smarthost(install: Install, sm
     def all_there() -> bool:
         return expected <= {(name, recipient) for name, recipient, _ in _arrivals(smarthost)}
 
-    until(all_there, lambda: f"missing {_missing(expected, smarthost)}\n{gateway.story()}", 60.0)
+    until(all_there, lambda: f"missing {_missing(expected, smarthost)}\n{gateway.story()}")
     ends_empty(gateway)
     # twice only when the process died between the smarthost's 250 and its own record of it: never within one life
     assert set(_arrivals(smarthost).values()) == {1}

@@ -14,7 +14,7 @@ from tests.acceptance.installation import LOGIN
 from tests.acceptance.login_table import OWN_LIMITS
 from tests.acceptance.mail import message, until_arrived
 from tests.acceptance.sharing import Pair, two_that_share_a_store
-from tests.acceptance.waiting import until, well_before_midnight
+from tests.acceptance.waiting import until
 from tests.acceptance.wire import Reply, Wire, signed_in
 
 SESSIONS = 40  # half of them at each gateway
@@ -26,11 +26,6 @@ SAID = {
     "reject": re.compile(REACHED.replace("4", "5", 1)),
     "suspend": re.compile(r"5\.7\.1 Sending is suspended: .* daily limit; the operator of this service can lift it"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_day() -> None:
-    well_before_midnight()
 
 
 def begun(wire: Wire, *recipients: str, sender: str = LOGIN) -> Reply:
@@ -92,7 +87,7 @@ def test_forty_sessions_at_two_gateways_get_exactly_the_limit(
     assert {said.code for said in refusals} == {450 if action == "defer" else 550}
     assert [said.text for said in refusals if not SAID[action].fullmatch(said.text)] == []
     wanted = sorted(address for name in accepted for address in crowd.addresses(name))
-    until(lambda: delivered(gateways) == wanted, lambda: f"{len(delivered(gateways))} of {charged} delivered", 60.0)
+    until(lambda: delivered(gateways) == wanted, lambda: f"{len(delivered(gateways))} of {charged} delivered")
     assert read(gateways[0], "queue", "list") == []
     for family, labels, expected in (
         ("recipients_total", {"field": "bcc"}, charged),

@@ -29,8 +29,6 @@ SMALL, LARGE = 2_000, 300_000  # a body in its row, and one in the spool
 FULL, BROKEN, ACCEPTED = "452 4.3.1", "451 4.3.0", "250 2.0.0"
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # of queue ids, whose last two characters name a folder
 
-pytestmark = pytest.mark.timeout(240)
-
 
 class Sender:
     """One session that lives through all faults, and the list of what got a 250."""
@@ -71,7 +69,7 @@ def survived(install: Install, smarthost: Smarthost) -> Iterator[Sender]:
     gateway.kill()
     gateway.start()
     smarthost.up()
-    until(lambda: sender.accepted <= arrived(smarthost), lambda: f"missing {sender.accepted - arrived(smarthost)}", 60.0)
+    until(lambda: sender.accepted <= arrived(smarthost), lambda: f"missing {sender.accepted - arrived(smarthost)}")
 
 
 def arrived(smarthost: Smarthost) -> set[str]:
@@ -197,8 +195,8 @@ def test_a_store_that_fails_while_mail_goes_out(install: Install, smarthost: Sma
                 while not faults.injected:
                     said |= {sender.send(size).head for size in (SMALL, LARGE, SMALL)}
             assert said <= {ACCEPTED, BROKEN}
-    until(lambda: sender.accepted <= arrived(smarthost), lambda: f"missing {sender.accepted - arrived(smarthost)}", 60.0)
-    until(lambda: gateway.figure("queue_recipients") == 0, lambda: f"{gateway.get('/metrics')}\n{gateway.story()}", 60.0)
+    until(lambda: sender.accepted <= arrived(smarthost), lambda: f"missing {sender.accepted - arrived(smarthost)}")
+    until(lambda: gateway.figure("queue_recipients") == 0, lambda: f"{gateway.get('/metrics')}\n{gateway.story()}")
     until(lambda: not leaked(gateway), lambda: f"{leaked(gateway)}")
     assert not gateway.logged("unexpected error"), gateway.story()
 
@@ -209,7 +207,7 @@ def test_a_checkpoint_that_fails(install: Install, smarthost: Smarthost) -> None
         file = sender.gateway.at.state / "gateway.db"
         for fault in ("pwrite64:error=EIO", "fsync:error=EIO", "pwrite64:error=ENOSPC"):
             with failing(sender.gateway, fault, file) as faults:
-                until(lambda: sender.send(60_000).head == ACCEPTED and faults.injected, sender.gateway.story, 60.0)
+                until(lambda: sender.send(60_000).head == ACCEPTED and faults.injected, sender.gateway.story)
                 assert sender.send(SMALL).head == ACCEPTED
 
 
@@ -240,9 +238,13 @@ def test_too_many_open_files(install: Install, smarthost: Smarthost) -> None:
         gateway = sender.gateway
         gateway.get("/metrics")
         limit(gateway, f"--nofile={len(open_files(gateway)) + 3}:")
-        told = [greeting(crowd.enter_context(Wire(gateway.starttls))) for _ in range(8)]
-        assert (told[0], told[-1]) == ("220 gateway.example", "closed")
-        assert sender.send(LARGE).head == BROKEN
+        assert greeting(crowd.enter_context(Wire(gateway.starttls))) == "220 gateway.example"
+
+        def full() -> bool:
+            """Try again with one more: what else was open when it was counted, a try to reach the hop, may be closed by now."""
+            return greeting(crowd.enter_context(Wire(gateway.starttls))) == "closed" and sender.send(LARGE).head == BROKEN
+
+        until(full, gateway.story)
         assert sender.send(SMALL).head == ACCEPTED
         crowd.close()
         sender.until_accepted(LARGE)

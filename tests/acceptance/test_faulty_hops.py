@@ -143,6 +143,8 @@ class Setting:
 
     def run(self, fault: Fault) -> None:
         """Make the fault, and look at everything that may follow from it."""
+        # a report about the row before must not meet it, nor lose its reply with the connections
+        until(lambda: self.gateway.figure("queue_recipients") == 0, self.gateway.story)
         self.hop.hang_up()
         self.hop.faults = dict(fault.faults)
         sent = self.send(fault.name)

@@ -48,7 +48,7 @@ def test_held_while_disabled_and_sent_once_enabled(gateway: GatewayProcess, smar
     gateway.start()  # a restart changes nothing
     assert holds(gateway) == dict.fromkeys(("bob", "carl", "blind"), ("held", "account"))
     gateway.at.accounts.set_active(LOGIN, active=True)
-    gateway.until_logged("delivered", 3, patience=40.0)
+    gateway.until_logged("delivered", 3)
     assert [len(smarthost.received(f"{who}@example.net")) for who in ("bob", "carl", "blind")] == [1, 1, 1]
     assert waiting(gateway) == []
 

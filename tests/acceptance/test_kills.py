@@ -20,7 +20,7 @@ from tests.acceptance.victims import Gateway, JournalHop, Parent, Store, Victim,
 from tests.servers.databases import Postgresql
 
 __all__ = ["hop", "smtpload"]
-pytestmark = pytest.mark.timeout(180 + 30 * ROUNDS)
+pytestmark = pytest.mark.timeout(300 + 30 * ROUNDS)
 
 SHAPES = {"one process": (1, 1), "workers": (1, 2), "two gateways": (2, 1)}  # gateways, workers of each
 

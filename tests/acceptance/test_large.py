@@ -120,7 +120,7 @@ def test_whoever_shares_the_store_finds_a_large_body(install: Install, smarthost
         one.until_logged("hop down")
         store = {"url": f"sqlite:///{one.at.state}/gateway.db"}
         two = install(server=secret, store=store, relay={"next_hop": [smarthost.url], "retry": ["1s"]}).start()
-        until(lambda: smarthost.received("bob@example.net"), two.story, 30.0)
+        until(lambda: smarthost.received("bob@example.net"), two.story)
     assert smarthost.deliveries[0].data.endswith(b"large\r\n" * 100_000)
     assert not two.logged("a body cannot be read")
     until(lambda: not spooled(one), two.story)

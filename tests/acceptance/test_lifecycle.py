@@ -73,7 +73,7 @@ def test_a_silent_smarthost_does_not_hold_up_a_stop(install: Install, smarthost:
         gateway = install(relay={"next_hop": [hop], "retry": ["1s"]}).start()
         submit(gateway, message("kept"))
         gateway.signal(signal.SIGTERM)
-        assert gateway.wait(40.0) == 0
+        assert gateway.wait() == 0
     assert not gateway.logged("unexpected error"), gateway.story()
     gateway.at.write_settings({"relay": {"next_hop": [smarthost.url]}})
     gateway.start()
@@ -98,7 +98,7 @@ def test_sigint_stops_it_as_well(gateway: GatewayProcess) -> None:
 def _fails(gateway: GatewayProcess) -> tuple[int, list[str]]:
     """Exit status and what it said on standard error, of a start that must not succeed."""
     gateway.spawn()
-    status = gateway.wait(40.0)
+    status = gateway.wait()
     assert not gateway.logged("started")
     assert "Traceback" not in gateway.errors() + gateway.raw_log()
     return status, gateway.errors().splitlines()

@@ -122,12 +122,10 @@ def test_a_success_clears_the_sheet_of_its_own_network_only(patient: GatewayProc
 def test_a_lock_ends_by_itself_and_the_next_one_lasts_twice_as_long(install: Install) -> None:
     gateway = install(merged(PATIENT, {"lockout": {"delay": "0s", "failures": 2, "duration": "3s"}})).start()
     assert set(tried(gateway, GUESSER, guesses(2))) == {WRONG}
-    (first,) = lockouts(gateway)
-    assert 0 < first["left"] <= 3
     until(lambda: attempt(gateway, password="guess 2", source=GUESSER).head == WRONG, gateway.story)
     assert attempt(gateway, password="guess 3", source=GUESSER).head == WRONG
-    (second,) = lockouts(gateway)
-    assert 3 < second["left"] + second["age"] <= 6.1
+    # as the log has it: by the time an operator's command has started, a lock so short may be over
+    assert [line["seconds"] for line in gateway.logged("locked out")] == [3, 6]
 
 
 BURSTS = [
@@ -314,7 +312,7 @@ def test_the_history_of_an_account_beside_the_running_gateway(patient: GatewayPr
         return {(line["network"], line["result"]): line["count"] for line in lines}
 
     expected = {(f"{HERE}/32", "ok"): 2, (f"{GUESSER}/32", "wrong"): 5, (f"{GUESSER}/32", "locked"): 1}
-    until(lambda: told() == expected, told.__name__, 30.0)
+    until(lambda: told() == expected, told.__name__)
     assert run_tool(patient.at.folder, "login", "history", "nobody@example.com").returncode == 1
 
 

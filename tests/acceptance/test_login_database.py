@@ -151,9 +151,9 @@ def test_a_server_that_hangs_holds_up_nobody_who_does_not_need_it(gateway: Gatew
         try:
             for wire in waiting:
                 wire.send(f"AUTH PLAIN {plain(LOGIN, PASSWORD)}\r\n".encode())
-            assert {busy.command(f"RCPT TO:<r{number}@example.net>").code for number in range(50)} == {250}
+            assert {busy.command(f"RCPT TO:<r{number}@example.net>").code for number in range(5)} == {250}
             assert busy.command("DATA").code == 354
-            busy.send(message("busy", body=(b"x" * 70 + b"\r\n") * 10_000))
+            busy.send(message("busy", body=(b"x" * 70 + b"\r\n") * 1000))
             assert gateway.get("/healthz")[0] == 200
             assert not any(map(has_answered, waiting))
             assert all(is_away(wire.reply()) for wire in waiting)

@@ -11,7 +11,7 @@ from tests.acceptance.ledger import ends_empty
 from tests.acceptance.mail import message, session, submit
 from tests.acceptance.shared_store import SharedStore, WaitingSmarthost, shared_store
 from tests.acceptance.smarthost import Smarthost
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 
 __all__ = ["shared_store"]
 TAKEN_OVER = 90.0  # seconds, on a busy machine; a minute is what is promised
@@ -39,11 +39,10 @@ def test_what_one_cannot_send_the_other_does(shared_store: SharedStore, smarthos
         submit(one, message("m"))
         one.until_logged("hop down")
         two = shared_store.machine(relay={"next_hop": [smarthost.url]}).start()
-        until(lambda: smarthost.received("bob@example.net"), two.story, 30.0)
+        until(lambda: smarthost.received("bob@example.net"), two.story)
         ends_empty(two)
 
 
-@pytest.mark.timeout(240)
 def test_the_mail_of_a_machine_that_is_killed_is_delivered_by_another(shared_store: SharedStore, smarthost: Smarthost) -> None:
     two = shared_store.machine(relay={"next_hop": [smarthost.url]}).start()
     with WaitingSmarthost() as stuck:
@@ -52,7 +51,7 @@ def test_the_mail_of_a_machine_that_is_killed_is_delivered_by_another(shared_sto
             for number in range(12):
                 client.sendmail(LOGIN, ["bob@example.net"], message(f"m{number}"))
         for _ in range(5):
-            assert stuck.has.acquire(timeout=30.0)
+            assert stuck.has.acquire(timeout=PATIENCE)
         one.kill()
         until(lambda: len(smarthost.deliveries) == 12, two.story, TAKEN_OVER)
         stuck.let_go.set()
@@ -62,13 +61,12 @@ def test_the_mail_of_a_machine_that_is_killed_is_delivered_by_another(shared_sto
     ends_empty(two)
 
 
-@pytest.mark.timeout(240)
 def test_a_machine_that_stood_still_finds_that_its_mail_is_another_s(shared_store: SharedStore, smarthost: Smarthost) -> None:
     two = shared_store.machine(relay={"next_hop": [smarthost.url]}).start()
     with WaitingSmarthost() as stuck:
         one = shared_store.machine(relay={"next_hop": [stuck.url]}).start()
         submit(one, message("m"))
-        assert stuck.has.acquire(timeout=30.0)
+        assert stuck.has.acquire(timeout=PATIENCE)
         one.signal(signal.SIGSTOP)
         until(lambda: smarthost.received("bob@example.net"), two.story, TAKEN_OVER)
         two.until_logged("delivered")
@@ -87,7 +85,7 @@ def test_one_that_is_stopped_while_it_waits_for_the_store_at_its_start_ends_in_o
     with shared_store.database.connected() as somebody:
         somebody.execute(text("LOCK TABLE process"))
         gateway.spawn()
-        until(lambda: shared_store.database.run(waits), gateway.story, 40.0)
+        until(lambda: shared_store.database.run(waits), gateway.story)
         gateway.signal(signal.SIGTERM)
         gateway.until_logged("stopping")
         assert gateway.wait() == 0, gateway.story()

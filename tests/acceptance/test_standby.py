@@ -63,7 +63,6 @@ def _either(primary: Postgresql, standby: Standby, url: str) -> str:
     return f"postgresql://{user}@/{name}?{hosts}"
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("cut_off", [False, True], ids=["in step", "cut off"])
 def test_the_gateways_follow_and_nothing_is_lost(
     *, cut_off: bool, primary: Postgresql, standby: Standby, install: Install, smtpload: Path, hop: JournalHop, tmp_path: Path

@@ -79,7 +79,6 @@ def _bury(store: SharedStore, two: GatewayProcess) -> None:
     store.database.run("UPDATE recipient SET process = NULL WHERE process IS NOT NULL")
 
 
-@pytest.mark.timeout(300)
 def test_it_sends_nothing_that_it_could_know_is_another_s(
     shared_store: SharedStore, smarthost: Smarthost, staged: StagedHop
 ) -> None:

@@ -12,6 +12,7 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD, chain
 from tests.acceptance.mail import message
+from tests.acceptance.waiting import PATIENCE
 from tests.acceptance.wire import Wire, greeted, signed_in
 
 BRAND = "smtp.brand.example"
@@ -37,10 +38,10 @@ def der(leaf: trustme.LeafCert) -> bytes:
 def test_1_2_and_1_3_work(gateway: GatewayProcess, version: ssl.TLSVersion) -> None:
     context = gateway.context()
     context.minimum_version = context.maximum_version = version
-    with smtplib.SMTP("localhost", gateway.starttls, timeout=20.0) as client:
+    with smtplib.SMTP("localhost", gateway.starttls, timeout=PATIENCE) as client:
         client.starttls(context=context)
         client.login(LOGIN, PASSWORD)
-    with smtplib.SMTP_SSL("localhost", gateway.tls, context=context, timeout=20.0) as client:
+    with smtplib.SMTP_SSL("localhost", gateway.tls, context=context, timeout=PATIENCE) as client:
         assert client.sock is not None
         assert client.noop()[0] == 250
     labels = f'smtp_gateway_tls_handshakes_total{{result="ok",version="{version.name.replace("_", ".")}"}} 2.0'
@@ -92,7 +93,7 @@ def test_a_renewed_certificate_is_taken_and_an_open_session_survives(
         leaf = gateway.at.renew(ca)
         if hup:
             gateway.signal(signal.SIGHUP)
-        gateway.until_logged("configuration reloaded" if hup else "certificates loaded", patience=60.0)
+        gateway.until_logged("configuration reloaded" if hup else "certificates loaded")
         assert certificate(gateway) == der(leaf)
         assert wire.data(message()).code == 250
         assert wire.command("NOOP").code == 250
@@ -117,8 +118,10 @@ def test_a_bad_certificate_file_keeps_the_old_one(gateway: GatewayProcess, ca: t
 
 def test_a_key_of_another_certificate_is_refused_by_itself(gateway: GatewayProcess, ca: trustme.CA) -> None:
     before = certificate(gateway)
-    ca.issue_cert("localhost").private_key_pem.write_to_path(gateway.at.key)
-    (line,) = gateway.until_logged(REFUSED, patience=60.0)
+    new = gateway.at.key.with_suffix(".new")
+    ca.issue_cert("localhost").private_key_pem.write_to_path(new)
+    new.rename(gateway.at.key)  # in one step: it is looked at by itself
+    (line,) = gateway.until_logged(REFUSED)
     assert "tls.key" in str(line["problems"])
     assert "does not belong" in str(line["problems"])
     assert certificate(gateway) == before

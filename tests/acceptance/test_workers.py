@@ -18,7 +18,7 @@ from tests.acceptance.ledger import RECIPIENTS, Ledger
 from tests.acceptance.mail import message, submit, until_arrived
 from tests.acceptance.shared_store import WaitingSmarthost, shared_store
 from tests.acceptance.test_lifecycle import RELOAD_REFUSED, _fails, _half_sent
-from tests.acceptance.waiting import until
+from tests.acceptance.waiting import PATIENCE, until
 from tests.acceptance.wire import Wire, attempt, greeted, signed_in
 from tests.acceptance.worker_processes import cores_of_threads, is_there, kill, only, pids, until_back
 
@@ -110,7 +110,7 @@ def test_metrics_are_those_of_all_and_never_go_backwards(two: GatewayProcess) ->
     submit(two, message("after"))
     until(lambda: two.figure("messages_total", result="accepted") == 4, two.story)
     assert two.figure("build_info") == 1
-    assert two.figure("connections") == 0
+    until(lambda: two.figure("connections") == 0, two.story)  # it learns of the client's end in its own time
 
 
 def test_ready_while_somebody_listens(two: GatewayProcess) -> None:
@@ -123,13 +123,12 @@ def test_ready_while_somebody_listens(two: GatewayProcess) -> None:
     until_back(two, 1, before[1])
 
 
-@pytest.mark.timeout(150)
 def test_one_killed_under_load_comes_back_and_nothing_is_lost(two: GatewayProcess) -> None:
     ledger = Ledger()
     with load.clients(two, ledger, patient=True):
         for number in (1, 2, 1):
             enough, before = len(ledger.accepted) + 20, pids(two)[number]
-            until(lambda enough=enough: len(ledger.accepted) >= enough, two.story, 60.0)  # type: ignore[misc]
+            until(lambda enough=enough: len(ledger.accepted) >= enough, two.story)  # type: ignore[misc]
             kill(two, number)
             until_back(two, number, before)
 
@@ -137,7 +136,7 @@ def test_one_killed_under_load_comes_back_and_nothing_is_lost(two: GatewayProces
         return ledger.accepted <= set(load.stored(two, recipient))
 
     for recipient in RECIPIENTS:
-        until(partial(all_stored, recipient), two.story, 60.0)
+        until(partial(all_stored, recipient), two.story)
         assert max(load.stored(two, recipient).values()) == 1
     load.ends_empty(two)
     assert len(two.logged("worker died")) == 3
@@ -151,9 +150,10 @@ def test_what_a_dead_worker_was_sending_goes_on_at_once(store: str, install: Ins
         two.start()
         with only(two, 1):
             submit(two, message("leased"))
-            assert hop.has.acquire(timeout=20.0)
+            assert hop.has.acquire(timeout=PATIENCE)
         kill(two, 1)
-        assert hop.has.acquire(timeout=20.0)  # nobody has started again, and no lease has run out
+        assert hop.has.acquire(timeout=PATIENCE)
+        assert not two.logged("mail of gateways that died was taken over")  # no lease has run out
         hop.let_go.set()
         two.until_logged("delivered")
 
@@ -243,20 +243,23 @@ def test_workers_do_not_outlive_their_parent(two: GatewayProcess) -> None:
         wire = signed_in(two)
     _half_sent(wire)  # and never the rest
     workers = pids(two)
+    os.kill(workers[1], signal.SIGSTOP)  # or it might be gone by the time the second one has started
     two.kill()
     with wire:
         second = GatewayProcess(two.at)
-        status, lines = _fails(second)
+        try:
+            status, lines = _fails(second)
+        finally:
+            os.kill(workers[1], signal.SIGCONT)
         assert (status, "another gateway uses" in lines[0]) == (2, True), lines
         assert wire.reply().head == "421 4.3.2"
-    until(lambda: not any(is_there(pid) for pid in workers.values()), "the workers are gone", 30.0)
+    until(lambda: not any(is_there(pid) for pid in workers.values()), "the workers are gone")
     two.error_file.unlink()
     two.start()
     submit(two, message())
     until_arrived(two, "bob@example.net")
 
 
-@pytest.mark.timeout(150)
 def test_the_daily_limit_is_exact_over_both(install: Install) -> None:
     two = install(TWO, limits={"daily_recipients": 100, "connections_per_network": 100}).start()
     with ExitStack() as stack:
@@ -268,7 +271,7 @@ def test_the_daily_limit_is_exact_over_both(install: Install) -> None:
             said = [code for codes in clients.map(_send_until_refused, wires) for code in codes]
     assert said.count("250") == 100
     assert said.count("450") == 40
-    assert two.figure("recipients_total") == 100
+    until(lambda: two.figure("recipients_total") == 100, two.story)  # a worker that is busy may answer a later scrape
     until_arrived(two, "bob@example.net", 100)
 
 
@@ -292,7 +295,7 @@ def test_lines_of_all_are_in_one_log_file(install: Install) -> None:
     (gateway.at.folder / "elsewhere").mkdir(exist_ok=True)
     gateway.log_file = gateway.at.folder / "lines.log"
     gateway.spawn(twistd=("--logfile", str(gateway.log_file)))
-    gateway.until_logged("started", patience=40.0)
+    gateway.until_logged("started")
     assert {line["worker"] for line in gateway.until_logged("worker started", 2)} == {1, 2}
     assert gateway.stop() == 0
     assert {line.get("worker", 0) for line in gateway.logged("stopped")} == {0, 1, 2}

@@ -10,8 +10,8 @@ from typing import Self
 
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN, PASSWORD
+from tests.acceptance.waiting import PATIENCE
 
-PATIENCE = 30.0  # seconds for one reply
 HERE = "127.0.0.1"
 
 

@@ -26,7 +26,7 @@ def kill(gateway: GatewayProcess, worker: int) -> None:
 
 def until_back(gateway: GatewayProcess, worker: int, before: int) -> None:
     """Wait until the worker that had the process id `before` serves again."""
-    until(lambda: pids(gateway)[worker] != before, gateway.story, 30.0)
+    until(lambda: pids(gateway)[worker] != before, gateway.story)
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def all_at_once(url: str, new: Callable[[int, int, int], NewMessage], turns: int
         with running(url, pump) as database:
             outbox = SqlOutbox(database, f"/{number}")
             pump.result(database.write(lambda connection: None))  # connected
-            ready.wait(20)
+            ready.wait(60)
             answers: list[type[Added]] = []
             for turn in range(turns):
                 waiting = [deferred(outbox.add(new(number, n, turn), lease=False)) for n in range(SESSIONS)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.logfile import LogFile
+from tests.descriptors import open_descriptors
 
 
 def every_line(folder: Path) -> list[str]:
@@ -96,10 +97,10 @@ def test_a_full_disk_raises_nothing() -> None:
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "log", large=1)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(5):
         log.write("x\n")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_one_that_cannot_be_renamed_grows_and_keeps_nobody_waiting(tmp_path: Path) -> None:

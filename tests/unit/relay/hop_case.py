@@ -24,6 +24,7 @@ from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import SmtpHop
 from gateway.smtp.client_events import Stage
 from tests.unit.relay.faulty_hop import BlockBodies, FaultyHop, message, port_of, trusted
+from tests.unit.sockets import all_closed
 
 reactor: Any = global_reactor
 AUTHORITY = trustme.CA()
@@ -46,6 +47,7 @@ class HopTest(TestCase):
     """Starts servers and hops, and ends them after each test."""
 
     def setUp(self) -> None:
+        self.addCleanup(all_closed)
         self.metrics = Metrics(CollectorRegistry())
         self.bodies = BlockBodies()
 

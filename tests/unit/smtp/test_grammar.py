@@ -280,11 +280,11 @@ SLOW = {
 def test_no_line_is_slow_to_read(octets: bytes) -> None:
     """In CPU time, and far from both: linear ones take less than 2 ms, a quadratic one took 340."""
     for rule in RULES:
-        assert _seconds(rule, octets) < 0.1
+        assert min(_seconds(rule, octets) for _ in range(3)) < 0.1  # one may meet a collection of garbage
 
 
 def _seconds(rule: Callable[[bytes], object], octets: bytes) -> float:
-    began = time.process_time()
+    began = time.thread_time()
     with suppress(Refused):
         rule(octets)
-    return time.process_time() - began
+    return time.thread_time() - began

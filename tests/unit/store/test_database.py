@@ -69,7 +69,7 @@ def _held_up(database: Database, pump: Pump) -> tuple[Deferred[None], Callable[[
 
     def hold(connection: Connection) -> None:
         pump.callFromThread(begun.append, None)
-        gate.get(timeout=20)
+        gate.get(timeout=60)
 
     result = database.write(hold)
     pump.until(lambda: bool(begun))

@@ -126,7 +126,7 @@ def test_those_who_wait_share_a_query_that_starts_after_them(
 
     def hold(*arguments: object) -> None:
         pump.callFromThread(begun.append, None)
-        gate.get(timeout=20)
+        gate.get(timeout=60)
 
     event.listen(directory._engine, "after_cursor_execute", hold, once=True)
     early = [ensureDeferred(directory.find("demo@example.com")) for _ in range(3)]
@@ -148,7 +148,7 @@ def test_queries_that_hang_fail_their_callers_and_let_the_others_through(
 
     def hang(*arguments: object) -> None:
         pump.callFromThread(begun.append, None)
-        gate.get(timeout=20)
+        gate.get(timeout=60)
 
     event.listen(directory._engine, "before_cursor_execute", hang)
     hung = []
@@ -175,7 +175,7 @@ def test_a_table_that_hangs_takes_as_many_threads_as_there_are(directory: SqlDir
 
     def hang(*arguments: object) -> None:
         pump.callFromThread(begun.append, None)
-        gate.get(timeout=20)
+        gate.get(timeout=60)
 
     event.listen(directory._engine, "before_cursor_execute", hang)
     hung = []

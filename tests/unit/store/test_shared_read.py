@@ -92,7 +92,7 @@ def test_there_is_one_round_at_a_time_and_who_gives_up_is_in_none(database: Data
 
     def held(connection: Connection, numbers: Sequence[int]) -> dict[int, int]:
         rounds.append(numbers)
-        gate.get(timeout=20)
+        gate.get(timeout=60)
         return dict.fromkeys(numbers, 0)
 
     shared = database.shared(held)

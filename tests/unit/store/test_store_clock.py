@@ -24,7 +24,7 @@ def test_it_says_what_the_store_says_and_goes_on_by_the_other_clock(tmp_path: Pa
     clock = StoreClock(monotonic)
     clock.read_once(store_url(tmp_path))
     began = clock.now()
-    assert began == pytest.approx(time.time(), abs=5)
+    assert began == pytest.approx(time.time(), abs=60)
     monotonic.seconds += 3600
     assert clock.now() == pytest.approx(began + 3600, abs=1e-6)
 
@@ -34,10 +34,10 @@ def test_a_look_sets_it_right(tmp_path: Path) -> None:
     clock = StoreClock(monotonic)
     with running(store_url(tmp_path), pump) as database:
         pump.result(clock.look(database))
-        assert clock.now() == pytest.approx(time.time(), abs=5)
+        assert clock.now() == pytest.approx(time.time(), abs=60)
         monotonic.seconds += 100_000
         pump.result(clock.look(database))
-        assert clock.now() == pytest.approx(time.time(), abs=5)
+        assert clock.now() == pytest.approx(time.time(), abs=60)
 
 
 def test_a_store_that_cannot_be_read(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from twisted.web.client import Agent, readBody
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.web.site import operators_site
+from tests.unit.sockets import all_closed
 
 reactor: Any = global_reactor
 SECRET = "postgresql://app:password@db"
@@ -32,6 +33,7 @@ class Checks:
 
 class SiteTest(TestCase):
     def setUp(self) -> None:
+        self.addCleanup(all_closed)
         self.checks = checks = Checks()
         self.metrics = Metrics(CollectorRegistry())
         ready = {"login_table": lambda: checks.ask("login_table"), "store": lambda: checks.ask("store")}
