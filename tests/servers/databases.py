@@ -17,6 +17,7 @@ from tests.acceptance.waiting import until
 from tests.servers.process import ServerProcess, program
 
 SECRET = "hunter2"
+PATIENCE = 60  # seconds for a connection, on a machine that is busy with other things
 _numbers = count(1)
 
 
@@ -123,12 +124,12 @@ def _postgres(data: Path, port: int) -> list[str]:
 
 
 def _postgres_answers(port: int) -> None:
-    _as_postgres_admin(port, "SELECT 1")
+    _as_postgres_admin(port, "SELECT 1", patience=2)
 
 
-def _as_postgres_admin(port: int, sql: str) -> list[Any]:
+def _as_postgres_admin(port: int, sql: str, patience: int = PATIENCE) -> list[Any]:
     where = {"host": "127.0.0.1", "user": "admin", "dbname": "postgres"}
-    with psycopg.connect(**where, port=port, autocommit=True, connect_timeout=2) as connection:  # type: ignore[arg-type]
+    with psycopg.connect(**where, port=port, autocommit=True, connect_timeout=patience) as connection:  # type: ignore[arg-type]
         cursor = connection.execute(sql.encode())
         return cursor.fetchall() if cursor.description else []
 
@@ -138,19 +139,22 @@ class Mariadb:
 
     def __init__(self) -> None:
         install, server = program("mariadb-install-db"), program("mariadbd")
-        self.process = ServerProcess("mariadb", lambda data, port: [server, *_mariadb_flags(data, port)], self._connect)
+        self.process = ServerProcess("mariadb", lambda data, port: [server, *_mariadb_flags(data, port)], self._answers)
         data = f"--datadir={self.process.folder / 'data'}"
         self.process.run(install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db")
         self.process.start()
         self.admin(f"CREATE USER app@localhost IDENTIFIED BY '{SECRET}'")
         self.admin("GRANT ALL ON *.* TO app@localhost")
 
-    def _connect(self, port: int) -> None:
-        pymysql.connect(host="127.0.0.1", port=port, user="root", connect_timeout=2).close()
+    def _connect(self, port: int, patience: int = PATIENCE) -> Any:
+        return pymysql.connect(host="127.0.0.1", port=port, user="root", autocommit=True, connect_timeout=patience)
+
+    def _answers(self, port: int) -> None:
+        self._connect(port, 2).close()
 
     def admin(self, sql: str) -> list[Any]:
         with (
-            closing(pymysql.connect(host="127.0.0.1", port=self.process.port, user="root", autocommit=True)) as connection,
+            closing(self._connect(self.process.port)) as connection,
             connection.cursor() as cursor,
         ):
             cursor.execute(sql)
