@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.accounts.hash_threads import HashThreads
 from gateway.cores import usable_cores
 from gateway.hashing import A_CORE, Hashing
 from gateway.share import Share
-from tests.pump import Pump
+from tests.pump import GIVE_UP, Pump
 
 
 @contextmanager
@@ -61,13 +62,32 @@ def test_a_few_a_core_for_people_and_one_for_guessers(tmp_path: Path, share: Sha
 
 
 def test_workers_share_slots_and_a_lone_process_needs_none(tmp_path: Path) -> None:
-    pump, cores = Pump(), len(usable_cores())
+    pump = Pump()
     with hashing(tmp_path, pump, Share()) as alone:
         pump.result(alone.people.run(priority, 1))
         assert not list(tmp_path.iterdir())
     with hashing(tmp_path, pump, Share(1, 2)) as worker:
         for threads in (worker.people, worker.guessers):
             pump.result(threads.run(priority, 1))
-        assert {path.name for path in tmp_path.iterdir()} == {"hash-slot-1", "guess-slot-1"}
-        pump.result(worker.people.run(priority, A_CORE * cores))
-        assert len(list(tmp_path.glob("hash-slot-*"))) == A_CORE * cores
+        pump.result(worker.people.run(priority, A_CORE))
+        assert {path.name for path in tmp_path.iterdir()} == {"hash-slot-1", "heavy-slot-1", "guess-slot-1"}
+
+
+def test_heavy_ones_of_all_workers_are_as_many_as_the_cores_and_light_ones_do_not_hold_them_up(tmp_path: Path) -> None:
+    pump, cores = Pump(), len(usable_cores())
+    go, began = threading.Event(), threading.Semaphore(0)
+    running: list[str] = []
+
+    def hash_of(kind: str) -> None:
+        running.append(kind)
+        began.release()
+        go.wait(GIVE_UP)
+
+    with hashing(tmp_path, pump, Share(1, 2)) as one, hashing(tmp_path, pump, Share(2, 2)) as two:
+        jobs = [one.people.run(partial(hash_of, "light"), 1) for _ in range(at_once(one.people))]
+        jobs += [two.people.run(partial(hash_of, "heavy"), A_CORE) for _ in range(cores + 1)]
+        assert all(began.acquire(timeout=GIVE_UP) for _ in jobs[1:])
+        assert running.count("heavy") == cores
+        go.set()
+        for job in jobs:
+            pump.result(job)
