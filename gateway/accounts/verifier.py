@@ -37,6 +37,7 @@ from gateway.metrics import Metrics
 
 _KINDS = 32  # scheme and cost together, whose time is kept
 _WEIGHT = 0.1  # of the newest hash in their slow times
+_LONGEST = 30.0  # seconds a hash is said to take at most: the machine may have slept meanwhile, or its thread starved
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +207,9 @@ class Verifier:
         except Exception as error:  # those who asked raise it
             outcome = error
         now = self._clock.seconds()
-        threads.leave(places, now - began)
-        self._timed(question.stored, now - began)
+        took = min(now - began, _LONGEST)
+        threads.leave(places, took)
+        self._timed(question.stored, took)
         if stranger and not job.often and isinstance(outcome, bool):
             self._doubt.note(wrong=not outcome, now=now)
         del self._jobs[question]

@@ -166,6 +166,15 @@ class TestSlowest(Harness):
             self.threads.skip()
         assert self.verifier.slowest == pytest.approx(0.4)
 
+    def test_one_that_was_hashed_while_the_machine_slept_says_little(self) -> None:
+        self.threads.seconds = 8 * 3600.0
+        self.ask()
+        self.threads.skip()
+        assert self.verifier.slowest == 30.0
+        for _ in range(2):
+            self.ask()
+        assert self.verifier.estimated_wait("a") < 2.0
+
     def test_each_kind_in_the_table_is_timed_at_start(self) -> None:
         kinds = [bcrypt.hashpw(b"x", bcrypt.gensalt(cost)).decode() for cost in (4, 5, 4)]
         self.verifier.learn(kinds)
