@@ -14,6 +14,7 @@ from gateway.cores import usable_cores
 from gateway.hashing import A_CORE, Hashing
 from gateway.share import Share
 from tests.pump import GIVE_UP, Pump
+from tests.unit.accounts.test_verifier import HEAVY
 
 
 @contextmanager
@@ -37,15 +38,22 @@ def test_only_those_for_guessers_give_way(tmp_path: Path) -> None:
         assert pump.result(parts.people.run(priority, 1)) == priority()
 
 
-def test_they_run_on_all_cores_wherever_the_process_is_kept_later(tmp_path: Path) -> None:
+def test_they_run_on_all_cores_though_the_process_is_kept_to_one_before_they_start(tmp_path: Path) -> None:
     pump, cores = Pump(), usable_cores()
-    with hashing(tmp_path, pump, Share()) as parts:
-        os.sched_setaffinity(0, {min(cores)})
-        try:
-            for threads in (parts.people, parts.guessers):
-                assert pump.result(threads.run(usable_cores, 1)) == cores
-        finally:
-            os.sched_setaffinity(0, cores)
+    parts = Hashing(tmp_path, pump, Share())
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        parts.start()
+        for threads in (parts.people, parts.guessers):
+            assert pump.result(threads.run(usable_cores, 1)) == cores
+    finally:
+        os.sched_setaffinity(0, cores)
+        parts.stop()
+
+
+def test_a_heavy_hash_of_people_takes_all_places_of_a_core(tmp_path: Path) -> None:
+    with hashing(tmp_path, Pump(), Share(1, 2)) as parts:
+        assert (parts.people.places_of(HEAVY), parts.guessers.places_of(HEAVY)) == (A_CORE, 1)
 
 
 def at_once(threads: HashThreads) -> int:
