@@ -27,9 +27,7 @@ class Hashing:
         threads = min(cores, share.part(cores) + 1)  # one more than its part: connections are not spread evenly
         bound = cores if share.of > 1 else 0
         light = HashSlots(state_dir, "hash-slot", A_CORE * bound, time.sleep)
-        heavy = HashSlots(
-            state_dir, "heavy-slot", bound, time.sleep
-        )  # not several of the others: those hardly are free at once
+        heavy = HashSlots(state_dir, "heavy-slot", bound, time.sleep)  # three light ones are hardly ever free at once
         guess = HashSlots(state_dir, "guess-slot", bound, time.sleep)
         self._for_people = _Pool("hashing", reactor, A_CORE * threads, {1: light, A_CORE: heavy}, _as_usual)
         self._for_guessers = _Pool("guesses", reactor, threads, {1: guess}, lowest_priority)
