@@ -8,7 +8,7 @@ process dies. A slot that nobody gives back (its worker stands still) is not wai
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STEP = 0.01  # seconds between two looks, in a hash thread
@@ -23,34 +23,34 @@ class HashSlots:
         self._sleep = sleep
 
     @contextmanager
-    def taken(self, count: int = 1) -> Iterator[None]:
-        """Have so many slots meanwhile; waits for them, so it is for a hash thread. Where files cannot be locked there are no
-        slots."""
-        with self._wait(min(count, len(self._paths))):
+    def one(self) -> Iterator[None]:
+        """Have a slot meanwhile; waits for it, so it is for a hash thread. Where files cannot be locked there are no slots."""
+        taken = self._wait() if self._paths else None
+        try:
             yield
+        finally:
+            if taken is not None:
+                os.close(taken)
 
-    def _wait(self, count: int) -> ExitStack:
-        """What gives the slots back, if there are any by then."""
+    def _wait(self) -> int | None:
         with suppress(OSError):
-            for _ in range(LOOKS if count else 0):
-                locks = self._free(count)
-                if locks is not None:
-                    return locks
+            for _ in range(LOOKS):
+                if (taken := self._free()) is not None:
+                    return taken
                 self._sleep(STEP)
-        return ExitStack()
+        return None
 
-    def _free(self, count: int) -> ExitStack | None:
-        """The locks of so many that are free, all at once: who held some and waited for more would wait for another like it.
-
-        Raises OSError.
-        """
-        with ExitStack() as locks:
-            for path in self._paths:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                locks.callback(os.close, descriptor)
-                with suppress(BlockingIOError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    count -= 1
-                if not count:
-                    return locks.pop_all()
+    def _free(self) -> int | None:
+        """The descriptor that has the lock of one that is free. Raises OSError."""
+        for path in self._paths:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+            except OSError:
+                os.close(descriptor)
+                raise
+            else:
+                return descriptor
         return None

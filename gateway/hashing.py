@@ -1,7 +1,7 @@
 """The threads that hash passwords, wired: how many, at which priority, on which cores, and bounded with other workers'."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +26,11 @@ class Hashing:
         cores = len(usable_cores())
         threads = min(cores, share.part(cores) + 1)  # one more than its part: connections are not spread evenly
         bound = cores if share.of > 1 else 0
-        self._for_people = _Pool(
-            "hashing", reactor, A_CORE * threads, HashSlots(state_dir, "hash-slot", A_CORE * bound, time.sleep), _as_usual
-        )
-        self._for_guessers = _Pool(
-            "guesses", reactor, threads, HashSlots(state_dir, "guess-slot", bound, time.sleep), lowest_priority
-        )
+        light = HashSlots(state_dir, "hash-slot", A_CORE * bound, time.sleep)
+        heavy = HashSlots(state_dir, "heavy-slot", bound, time.sleep)  # three light ones are hardly ever free at once
+        guess = HashSlots(state_dir, "guess-slot", bound, time.sleep)
+        self._for_people = _Pool("hashing", reactor, A_CORE * threads, {1: light, A_CORE: heavy}, _as_usual)
+        self._for_guessers = _Pool("guesses", reactor, threads, {1: guess}, lowest_priority)
         self.people = HashThreads(self._for_people.run, places=A_CORE * threads, for_heavy=A_CORE)
         self.guessers = HashThreads(self._for_guessers.run, places=threads)
 
@@ -46,7 +45,11 @@ class Hashing:
 
 
 class _Pool:
-    def __init__(self, name: str, reactor: Any, count: int, slots: HashSlots, prepare: Callable[[], object]) -> None:
+    """`slots` by how many places a hash takes in this process."""
+
+    def __init__(
+        self, name: str, reactor: Any, count: int, slots: Mapping[int, HashSlots], prepare: Callable[[], object]
+    ) -> None:
         self._reactor = reactor
         self._slots = slots
         self._prepare = prepare
@@ -59,7 +62,7 @@ class _Pool:
         def in_thread() -> T:
             self._prepare()
             run_on(self._cores)
-            with self._slots.taken(places):
+            with self._slots[places].one():
                 return function()
 
         return deferToThreadPool(self._reactor, self._threads, in_thread)

@@ -17,7 +17,7 @@ _WEIGHT = 0.1  # of the newest hash in the moving average
 
 
 class Run(Protocol):
-    """Calls a function in one of the threads, when there are so many places for it in all processes together."""
+    """Calls a function that takes so many of the places in one of the threads, when other processes leave room for it."""
 
     def __call__(self, function: Callable[[], T], places: int, /) -> Deferred[T]: ...
 

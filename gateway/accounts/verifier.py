@@ -6,7 +6,8 @@ turns, so that one from which a thousand guesses come at once holds up itself; w
 There are two sets of threads. Those for people, a few for each core at the usual priority: a first sign-in must come through
 while bulk mail takes all cores. Those for guessers, one for each core at the lowest priority: they get what is left over.
 A network that the account is known from is a person's. Strangers are taken for people too, until most of what was hashed for
-strangers lately was wrong (`doubt.py`); from then on what they ask is no longer weighed against anybody else's work.
+strangers lately was wrong (`doubt.py`); from then on what they ask is no longer weighed against anybody else's work. An
+account whose password is hashed often (`often.py`), known or not, is a stranger, and each time counts as a wrong answer.
 
 Those who ask the same (account, stored hash, password) share one job, wherever they are: it stands in the lane of each
 of their networks, the first turn runs it, and it goes on for the others when one leaves. When the last one has left, a
@@ -29,12 +30,14 @@ from gateway.accounts.clock import Clock, pause
 from gateway.accounts.decoys import Decoys
 from gateway.accounts.doubt import Doubt
 from gateway.accounts.hash_threads import HashThreads
+from gateway.accounts.often import Often
 from gateway.accounts.ports import Busy
 from gateway.accounts.turns import TwoRounds
 from gateway.metrics import Metrics
 
 _KINDS = 32  # scheme and cost together, whose time is kept
 _WEIGHT = 0.1  # of the newest hash in their slow times
+_LONGEST = 30.0  # seconds a hash is said to take at most: the machine may have slept meanwhile, or its thread starved
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,11 @@ class _Question:
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """One hash, and the networks of those who wait for its answer."""
+    """One hash, and the networks of those who wait for its answer. `known`: as whose it is counted, and it was `often`."""
 
     question: _Question
+    known: bool
+    often: bool
     askers: dict[Deferred[bool], str] = field(default_factory=dict)
     running: bool = False
 
@@ -81,6 +86,7 @@ class Verifier:
         self._pepper = pepper
         self._places = places
         self._doubt = Doubt()
+        self._often = Often()
         self._jobs: dict[_Question, _Job] = {}  # those that wait and those that run
         self._turns: TwoRounds[_Job] = TwoRounds()  # those that wait, but for those that come too late to have a place
         self._slow: dict[str, float] = {}  # by decoy, the same for each kind and cost of hash: its slow times
@@ -118,24 +124,32 @@ class Verifier:
     async def time_kinds(self) -> None:
         """Hash once for each kind learned, so that `slowest` is right from the first refusal on. Raises Busy."""
         for kind in self._decoys.kinds()[:_KINDS]:
-            await self._ask(_Question("", kind, b""), "", known=True)
+            await self._ask(_Question(kind, kind, b""), "", known=True)
 
     def _threads_for(self, known: bool) -> HashThreads:
         return self._people if known or not self._doubt.is_much(self._clock.seconds()) else self._guessers
 
     async def _ask(self, question: _Question, network: str, *, known: bool = False) -> bool:
-        job = self._jobs.setdefault(question, _Job(question))
+        job = self._jobs.get(question) or self._new_job(question, known)
         answer: Deferred[bool] = Deferred()
         job.askers[answer] = network
         deadline = pause(self._clock, self.hash_wait)
         deadline.addCallbacks(self._give_up, lambda _: None, (job, answer))
         try:
             if not job.running:
-                self._stand_in_line(job, network, known)
+                self._stand_in_line(job, network, known and not job.often)
             return await answer
         finally:
             deadline.cancel()
             self._leave(job, answer, network)
+
+    def _new_job(self, question: _Question, known: bool) -> _Job:
+        now = self._clock.seconds()
+        often = self._often.note((question.subject, known), now)
+        if often:
+            self._doubt.note(wrong=True, now=now)  # now, or as many as there are threads would start before it counts
+        job = self._jobs[question] = _Job(question, known, often)
+        return job
 
     def _stand_in_line(self, job: _Job, network: str, known: bool) -> None:
         if self.estimated_wait(network, known=known) <= self.hash_wait and len(self._turns) < self._places:
@@ -154,6 +168,7 @@ class Verifier:
             self._turns.discard(network, job)
         if not job.askers:
             del self._jobs[job.question]
+            self._often.forgive((job.question.subject, job.known))
         self._fill()
 
     def _fill(self) -> None:
@@ -192,9 +207,10 @@ class Verifier:
         except Exception as error:  # those who asked raise it
             outcome = error
         now = self._clock.seconds()
-        threads.leave(places, now - began)
-        self._timed(question.stored, now - began)
-        if stranger and isinstance(outcome, bool):
+        took = min(now - began, _LONGEST)
+        threads.leave(places, took)
+        self._timed(question.stored, took)
+        if stranger and not job.often and isinstance(outcome, bool):
             self._doubt.note(wrong=not outcome, now=now)
         del self._jobs[question]
         self._fill()  # before anybody who hears the answer asks again

@@ -24,13 +24,13 @@ def test_as_many_as_there_are_and_the_next_waits_for_the_first_that_is_given_bac
     mine, theirs = HashSlots(tmp_path, "slot", 2, naps), HashSlots(tmp_path, "slot", 2, naps)
     first, second = ExitStack(), ExitStack()
     with first, second:
-        first.enter_context(mine.taken())
-        second.enter_context(theirs.taken())
+        first.enter_context(mine.one())
+        second.enter_context(theirs.one())
         assert naps.count == 0
         naps.ends[3] = second
-        with mine.taken():
+        with mine.one():
             assert naps.count == 3
-        with theirs.taken():  # given back
+        with theirs.one():  # given back
             assert naps.count == 3
 
 
@@ -39,7 +39,7 @@ def test_one_that_fails_gives_its_slot_back(tmp_path: Path) -> None:
     slots = HashSlots(tmp_path, "slot", 1, naps)
     for _ in range(2):
         try:
-            with slots.taken():
+            with slots.one():
                 raise ValueError
         except ValueError:
             pass
@@ -48,40 +48,18 @@ def test_one_that_fails_gives_its_slot_back(tmp_path: Path) -> None:
 
 def test_one_that_is_never_given_back_is_not_waited_for_without_end(tmp_path: Path) -> None:
     naps = Naps()
-    with HashSlots(tmp_path, "slot", 1, naps).taken(), HashSlots(tmp_path, "slot", 1, naps).taken():
+    with HashSlots(tmp_path, "slot", 1, naps).one(), HashSlots(tmp_path, "slot", 1, naps).one():
         assert naps.count == LOOKS
 
 
 def test_where_there_can_be_no_files_there_are_no_slots(tmp_path: Path) -> None:
     naps = Naps()
     slots = HashSlots(tmp_path / "not there", "slot", 1, naps)
-    with slots.taken(), slots.taken():
+    with slots.one(), slots.one():
         assert naps.count == 0
-
-
-def test_several_are_taken_at_once_or_none(tmp_path: Path) -> None:
-    naps = Naps()
-    slots = HashSlots(tmp_path, "slot", 3, naps)
-    first, second = ExitStack(), ExitStack()
-    with first, second:
-        first.enter_context(slots.taken())
-        second.enter_context(slots.taken())
-        naps.ends = {2: first, 4: second}
-        with slots.taken(3):
-            assert naps.count == 4
-            with slots.taken():
-                assert naps.count == 4 + LOOKS
-        with slots.taken(2), slots.taken():  # all are back
-            assert naps.count == 4 + LOOKS
-
-
-def test_who_wants_more_than_there_are_takes_all(tmp_path: Path) -> None:
-    naps = Naps()
-    with HashSlots(tmp_path, "slot", 2, naps).taken(3), HashSlots(tmp_path, "slot", 2, naps).taken():
-        assert naps.count == LOOKS
 
 
 def test_slots_of_another_name_are_others(tmp_path: Path) -> None:
     naps = Naps()
-    with HashSlots(tmp_path, "slot", 1, naps).taken(), HashSlots(tmp_path, "other", 1, naps).taken():
+    with HashSlots(tmp_path, "slot", 1, naps).one(), HashSlots(tmp_path, "other", 1, naps).one():
         assert naps.count == 0

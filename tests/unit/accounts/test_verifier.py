@@ -166,6 +166,15 @@ class TestSlowest(Harness):
             self.threads.skip()
         assert self.verifier.slowest == pytest.approx(0.4)
 
+    def test_one_that_was_hashed_while_the_machine_slept_says_little(self) -> None:
+        self.threads.seconds = 8 * 3600.0
+        self.ask()
+        self.threads.skip()
+        assert self.verifier.slowest == 30.0
+        for _ in range(2):
+            self.ask()
+        assert self.verifier.estimated_wait("a") < 2.0
+
     def test_each_kind_in_the_table_is_timed_at_start(self) -> None:
         kinds = [bcrypt.hashpw(b"x", bcrypt.gensalt(cost)).decode() for cost in (4, 5, 4)]
         self.verifier.learn(kinds)
@@ -504,6 +513,71 @@ class TestPeopleAndGuessers(Harness):
         self.guesses.skip()
         assert value_of(last) is True
         assert_pending(owner)
+
+
+class TestOneAccountThatAsksOften(Harness):
+    """Known or not, right or wrong: it is not to have the threads of people without end."""
+
+    def begun(self) -> list[bytes]:
+        """What is hashed for people of forty that are asked one after the other."""
+        while len(self.threads.secrets + self.guesses.secrets) < 40:
+            self.ask(b"%d" % len(self.threads.secrets + self.guesses.secrets), subject="a:7", network="home", known=True)
+            (self.threads if self.threads.jobs else self.guesses).skip()
+        return self.threads.secrets
+
+    def test_wrong_ones_from_a_known_network(self) -> None:
+        assert len(self.begun()) == 4 + 9 - 1
+
+    def test_right_ones(self) -> None:
+        longer = b"p" * 72
+        stored = bcrypt.hashpw(longer, bcrypt.gensalt(4)).decode()
+        for n in range(40):
+            self.ask(longer + b"%d" % n, stored, subject="a:7", network="home", known=True)
+            (self.threads if self.threads.jobs else self.guesses).step()
+        assert len(self.threads.secrets) == 4 + 9 - 1
+
+    def test_those_who_hang_up(self) -> None:
+        for n in range(40):
+            self.ask(b"%d" % n, subject="a:7", network="home", known=True).cancel()
+            (self.threads if self.threads.jobs else self.guesses).skip()
+        assert len(self.threads.secrets) == 4 + 9 - 1
+
+    def test_many_at_once_count_before_they_are_hashed(self) -> None:
+        for n in range(40):
+            self.ask(b"%d" % n, subject="a:7", network=f"n{n}", known=True)
+        while self.threads.jobs:
+            self.threads.skip()
+        assert len(self.threads.secrets) == 4
+
+    def test_others_who_are_known_stay_people_and_so_does_the_owner_when_strangers_do_it(self) -> None:
+        for n in range(40):
+            self.ask(b"%d" % n, subject="a:7", network=f"n{n}")
+        self.threads.skip()
+        self.threads.skip()
+        for subject in ("a:7", "a:8"):
+            owner = self.ask(b"secret", subject=subject, network="home", known=True)
+            self.threads.skip()
+            assert value_of(owner) is True
+
+    def test_one_who_was_told_to_come_again_has_not_had_a_hash(self) -> None:
+        running = [self.ask() for _ in range(2)]
+        for n in range(20):
+            late = self.ask(b"%d" % n, subject="a:7", network="home", known=True)
+            self.clock.advance(1.0)
+            failure_of(late, Busy)
+        assert not any(answer.called for answer in running)
+        for _ in running:
+            self.threads.skip()
+        self.ask(b"secret", subject="a:7", network="home", known=True)
+        self.ask(b"secret", subject="a:9", network="home")
+        assert len(self.threads.jobs) == 2
+
+    def test_each_kind_of_hash_is_timed_as_for_people(self) -> None:
+        self.verifier.learn(f"$2b${cost:02d}${'a' * 53}" for cost in range(4, 17))
+        timing = self.begin(self.verifier.time_kinds())
+        for _ in range(13):
+            self.threads.skip()
+        value_of(timing)
 
 
 class TestHeavyHashes(Harness):
