@@ -176,7 +176,7 @@ class Connection(Protocol):
             waiting.callback(None)
 
     def stopProducing(self) -> None:
-        self.resumeProducing()
+        """The connection is lost. Only connectionLost goes on: until then, all the rest of a body would look as if sent."""
 
     # The transport
 
