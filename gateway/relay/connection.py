@@ -81,6 +81,7 @@ class Connection(Protocol):
         self._timed: tuple[Stage, int] | None = None  # what the deadline is for
         self._resumed: Deferred[None] | None = None  # while the transport has asked us to wait
         self._tls_trouble = ""
+        self._lost = False  # the transport is gone
 
     @property
     def closed(self) -> bool:
@@ -164,7 +165,8 @@ class Connection(Protocol):
                 if self._resumed is not None:
                     await self._resumed
         finally:
-            transport.unregisterProducer()
+            if not self._lost:  # Twisted's transport of TLS that is lost cannot be asked for this any more
+                transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
         if self._resumed is None:
@@ -176,7 +178,7 @@ class Connection(Protocol):
             waiting.callback(None)
 
     def stopProducing(self) -> None:
-        self.resumeProducing()
+        """The connection is lost. Only connectionLost goes on: until then, all the rest of a body would look as if sent."""
 
     # The transport
 
@@ -198,6 +200,7 @@ class Connection(Protocol):
         self._pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
         if self._handshaking:
             self._tls_trouble = f"TLS with the hop failed: {_tls_reason(reason)}"
         self._session.connection_lost("connection lost")

@@ -27,8 +27,9 @@ class Prepared:
         text, positions, constants = self._texts.get(dialect.name) or self._compiled(dialect)
         named: Any = {**constants, **values}
         bound = named if positions is None else tuple([named[name] for name in positions])
-        cursor = connection.connection.cursor()
+        cursor = None
         try:
+            cursor = connection.connection.cursor()
             for listener in connection.dispatch.before_cursor_execute:  # who wants to hear what is sent
                 listener(connection, cursor, text, bound, None, False)
             cursor.execute(text, bound)

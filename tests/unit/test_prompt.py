@@ -6,6 +6,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -95,6 +96,18 @@ class PromptTest(TestCase):
         assert bytes(self.server.heard) == BLOCK * 12 + b"last"
 
     @inlineCallbacks
+    def test_nor_does_a_line_overtake_what_was_begun(self) -> Any:
+        self.server.wire.pauseProducing()
+        self.client.wire.write(BLOCK * 12)
+        while self.client.wire._tempDataLen:  # until the reactor has sent some of it
+            yield deferLater(reactor, 0.001)
+        assert self.client.wire.dataBuffer
+        write_promptly(self.client.wire, b"last")
+        self.server.wire.resumeProducing()
+        yield self.server.until(12 * len(BLOCK) + 4)
+        assert bytes(self.server.heard) == BLOCK * 12 + b"last"
+
+    @inlineCallbacks
     def test_a_peer_that_does_not_read_gets_all_of_it_later_in_order(self) -> Any:
         self.server.wire.registerProducer(self.server, True)
         self.client.wire.pauseProducing()
@@ -123,3 +136,4 @@ class PromptTest(TestCase):
         self.server.wire.write(b"x")
         yield self.server.gone
         self.server.wire.write(b"x")
+        write_promptly(self.client.wire, b"x")

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from gateway.errors import Unavailable
 from gateway.queue.model import Envelope, QueuedMessage, Result, Spooled
 from gateway.relay.hop import HopDown
 from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import KEEP, SmtpHop
-from tests.unit.relay.faulty_hop import DROP, FaultyHop, eight_bit, message, port_of
-from tests.unit.relay.hop_case import HopTest, asynchronous, reactor, send
+from tests.unit.relay.faulty_hop import DROP, BlockBodies, FaultyHop, eight_bit, message, port_of
+from tests.unit.relay.hop_case import HopTest, ServerTls, asynchronous, reactor, send
 
 HEADER_AND_BODY = b"Subject: s\r\n\r\nhello\r\n"
 
@@ -71,6 +72,20 @@ class DeliveryTest(HopTest):
                 faulty.answers[verb] = [answer]
                 (outcome,) = await send(self.hop(self.serve(faulty)))
                 assert (outcome.result, outcome.code, outcome.burns_attempt) == (Result.RETRY, 0, True), verb
+
+    async def test_a_drop_in_a_large_message_is_none_after_its_end(self) -> None:
+        for extensions, tls in ([], "none"), (["STARTTLS"], "required"):
+            self.bodies = BlockBodies([b"x" * 262_142 + b"\r\n"] * 200)
+            faulty = FaultyHop(extensions, ServerTls("127.0.0.1"))
+            faulty.on_data = faulty.stop_reading
+            hop = self.hop(self.serve(faulty), tls=tls)
+            sending = Deferred.fromCoroutine(send(hop, message(body=Spooled("big", 200 << 18))))
+            while not (self.bodies.readers and self.bodies.readers[0].reads):
+                await deferLater(reactor, 0.001)
+            await faulty.drop_all()
+            (outcome,) = await sending
+            assert (outcome.result, outcome.enhanced, outcome.unconfirmed) == (Result.RETRY, "4.4.2", False)
+            assert self.bodies.readers[0].reads < 200
 
     async def test_8_bit_fails_where_only_7_bit_goes(self) -> None:
         (outcome,) = await send(self.hop(self.serve(FaultyHop())), eight_bit(message()))

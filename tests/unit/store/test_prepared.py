@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, Text, bindparam, exc, insert, select, text
@@ -65,6 +66,16 @@ def test_a_lost_connection_is_known_as_such(engine: Engine) -> None:
     assert raised.value.connection_invalidated
     with engine.connect() as connection:  # nor is the other one, which is as dead, used again
         assert list(FIND.run(connection, {"name": "a.example"})) == []
+
+
+def test_a_connection_that_is_closed_already_is_known_as_lost(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        driver: Any = connection.connection.driver_connection
+        driver.close()
+        with pytest.raises(exc.DBAPIError) as raised:
+            FIND.run(connection, {"name": "a.example"})
+    assert raised.value.connection_invalidated
 
 
 def test_who_listens_hears_of_it(connection: Connection) -> None:
