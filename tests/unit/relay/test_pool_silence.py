@@ -17,8 +17,8 @@ from tests.unit.relay.hop_case import HopTest, send
 class SilenceTest(HopTest):
     """A hop that says nothing more, at each stage; only the limit of that stage is short here."""
 
-    def quick(self, faulty: FaultyHop, stage: Stage, **options: Any) -> SmtpHop:
-        return self.hop(self.serve(faulty), limits={**LIMITS, stage: 0.05}, **options)
+    def quick(self, faulty: FaultyHop, stage: Stage, *, seconds: float = 0.05, **options: Any) -> SmtpHop:
+        return self.hop(self.serve(faulty), limits={**LIMITS, stage: seconds}, **options)
 
     async def test_while_setting_up_is_a_hop_that_is_down(self) -> None:
         for verb, stage in (
@@ -41,7 +41,7 @@ class SilenceTest(HopTest):
         faulty.answers["STARTTLS"] = [b"220 go\r\n"]
         faulty.tls = None  # it never speaks TLS
         with pytest.raises(TlsFailed) as raised:
-            await send(self.quick(faulty, Stage.HELLO, tls="required", verify=False))
+            await send(self.quick(faulty, Stage.HELLO, seconds=2.0, tls="required", verify=False))  # EHLO's limit as well
         assert raised.value.reason == "TLS with the hop failed: timed out"
         await faulty.until_open(0)
 
