@@ -29,7 +29,7 @@ class SilenceTest(HopTest):
         ):
             faulty = FaultyHop(["AUTH PLAIN"] if verb == "AUTH" else ["STARTTLS"])
             faulty.answers[verb] = [SILENT]
-            options = {"user": "u", "password": SecretStr("p")} if verb == "AUTH" else {}
+            options: dict[str, Any] = {"user": "u", "password": SecretStr("p")} if verb == "AUTH" else {}
             hop = self.quick(faulty, stage, tls="none" if verb == "AUTH" else "opportunistic", **options)
             with pytest.raises(HopDown) as raised:
                 await send(hop)
