@@ -29,8 +29,8 @@ class Hashing:
         light = HashSlots(state_dir, "hash-slot", A_CORE * bound, time.sleep)
         heavy = HashSlots(state_dir, "heavy-slot", bound, time.sleep)  # three light ones are hardly ever free at once
         guess = HashSlots(state_dir, "guess-slot", bound, time.sleep)
-        self._for_people = _Pool("hashing", reactor, A_CORE * threads, {1: light, A_CORE: heavy}, _as_usual)
-        self._for_guessers = _Pool("guesses", reactor, threads, {1: guess}, lowest_priority)
+        self._for_people = _Pool("hashing", reactor, A_CORE * threads, {1: light, A_CORE: heavy})
+        self._for_guessers = _Pool("guesses", reactor, threads, {1: guess}, gently=True)
         self.people = HashThreads(self._for_people.run, places=A_CORE * threads, for_heavy=A_CORE)
         self.guessers = HashThreads(self._for_guessers.run, places=threads)
 
@@ -45,14 +45,12 @@ class Hashing:
 
 
 class _Pool:
-    """`slots` by how many places a hash takes in this process."""
+    """`slots` by how many places a hash takes in this process; `gently`: at the lowest priority."""
 
-    def __init__(
-        self, name: str, reactor: Any, count: int, slots: Mapping[int, HashSlots], prepare: Callable[[], object]
-    ) -> None:
+    def __init__(self, name: str, reactor: Any, count: int, slots: Mapping[int, HashSlots], *, gently: bool = False) -> None:
         self._reactor = reactor
         self._slots = slots
-        self._prepare = prepare
+        self._gently = gently
         self._cores = usable_cores()  # before a worker keeps to one of them
         self._threads = ThreadPool(count, count, name)  # all from the start: later there may be none to have
         self.start = self._threads.start
@@ -60,13 +58,10 @@ class _Pool:
 
     def run(self, function: Callable[[], T], places: int) -> Deferred[T]:
         def in_thread() -> T:
-            self._prepare()
+            if self._gently:
+                lowest_priority()
             run_on(self._cores)
             with self._slots[places].one():
                 return function()
 
         return deferToThreadPool(self._reactor, self._threads, in_thread)
-
-
-def _as_usual() -> None:
-    """Their priority is the process's."""

@@ -184,17 +184,17 @@ class Verifier:
             job, threads = self._turns.first(known=known), self._threads_for(known)
             if job is None or threads in full:
                 continue
-            if threads.have_room(threads.places_of(job.question.stored)):
-                self._start(self._turns.take(known=known), threads, stranger=not known)
+            places = threads.places_of(job.question.stored)
+            if threads.have_room(places):
+                self._start(self._turns.take(known=known), threads, places, stranger=not known)
                 return True
             full.append(threads)
         return False
 
-    def _start(self, job: _Job, threads: HashThreads, *, stranger: bool) -> None:
+    def _start(self, job: _Job, threads: HashThreads, places: int, *, stranger: bool) -> None:
         for network in set(job.askers.values()):
             self._turns.discard(network, job)
         job.running = True
-        places = threads.places_of(job.question.stored)
         threads.enter(places)
         Deferred.fromCoroutine(self._hash(job, threads, places, stranger=stranger))
 

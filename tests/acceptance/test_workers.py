@@ -54,7 +54,7 @@ def test_each_keeps_to_a_core_and_hashes_on_any(two: GatewayProcess) -> None:
         assert all(cores in (reactor, ours) for cores in others)
         of_reactors.append(reactor)
     assert len(set().union(*of_reactors)) == min(2, len(ours))
-    assert (two.at.state / "hash-slot-1").exists()  # and all together in as many slots as there are cores
+    assert (two.at.state / "hash-slot-1").exists()  # and all together in so many slots
 
 
 def test_a_lockout_made_in_one_holds_in_the_other(install: Install) -> None:
