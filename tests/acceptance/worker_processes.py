@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,9 +33,9 @@ def until_back(gateway: GatewayProcess, worker: int, before: int) -> None:
 def only(gateway: GatewayProcess, worker: int) -> Iterator[None]:
     """The other ones stand still meanwhile: whoever connects comes to this one."""
     others = [pid for number, pid in pids(gateway).items() if number != worker]
+    turn = [gateway.at.state / name for name in ("writer", "writer-next")]
     for pid in others:
-        os.kill(pid, signal.SIGSTOP)
-    until(lambda: all(_stands_still(pid) for pid in others), "the others stand still")
+        until(lambda pid=pid: _stopped(pid, turn), "it stands still")  # type: ignore[misc]
     try:
         yield
     finally:
@@ -48,5 +48,23 @@ def cores_of_threads(pid: int) -> list[set[int]]:
     return [set(os.sched_getaffinity(int(task))) for task in sorted(os.listdir(f"/proc/{pid}/task"), key=int)]
 
 
+def _stopped(pid: int, turn: Sequence[Path]) -> bool:
+    """Whether it stands still and has no turn to write, for which this one would wait; if it has, it goes on."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: _stands_still(pid), "it stands still")
+    if not _locks(pid) & {path.stat().st_ino for path in turn if path.exists()}:
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
+
+
 def _stands_still(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2].startswith("T")
+    """With all its threads."""
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(stat.read_text("ascii").rpartition(") ")[2].startswith("T") for stat in threads)
+
+
+def _locks(pid: int) -> set[int]:
+    """The inodes of the files that it has locked (proc(5)); lines with an arrow are of those who wait."""
+    lines = [line.split() for line in Path("/proc/locks").read_text("ascii").splitlines()]
+    return {int(one[5].rpartition(":")[2]) for one in lines if one[1] != "->" and int(one[4]) == pid}
