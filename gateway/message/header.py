@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 # field = field-name ":" unstructured CRLF, field-name = 1*ftext, ftext = %d33-57 / %d59-126 (RFC 5322 section 3.6.8);
 # white space before the colon is section 4.5.8's. A field ends at the first CRLF without white space after it (2.2.3).
 # Where no field begins, all the rest is one match without groups: so reading stays linear.
-_FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:(?:[^\r]++|\r\n[ \t]|\r(?!\n))*+\r\n)|.++", re.DOTALL)
+_FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:(?>(?:[^\r]++|\r\n[ \t]|\r(?!\n))*)\r\n)|.++", re.DOTALL)
 MAX_FIELDS = 2000  # each costs some 200 octets of memory while its message comes in; long discussions have some 200
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 

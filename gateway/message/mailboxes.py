@@ -21,7 +21,7 @@ MAX_MEMBERS = 1000  # mailboxes and groups that `mailboxes` reads; nobody writes
 # Addresses whose domain is not ASCII, or has A-labels: reading one can take a millisecond (RFC 5892, appendix A)
 MAX_INTERNATIONAL = 50
 
-_HOP = re.compile(r"@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+")
+_HOP = re.compile(r"@[A-Za-z0-9-]++(?>(?:\.[A-Za-z0-9-]++)*)")
 _ADDRESS_KINDS = frozenset({"word", "quoted", "literal"})
 _PHRASE_KINDS = frozenset({"word", "quoted", "space", "comment"})
 # No program agrees with another on these: controls, and what Python takes for line ends.

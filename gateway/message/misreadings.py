@@ -19,7 +19,7 @@ _ANGLE = re.compile(r"<([^<>]*+)>?")
 _ROUTE = re.compile(r"\A@[^:]*+:")
 _WORD = re.compile(r'[^\s<>"(),;:\\]++')
 # Who drops comments and white space sees an address in `b @ (c) y. example`; "Käthe @ Work" is nobody's
-_REACHABLE = re.compile(r"@[^.]*+(?:\.[\s.]*+)++[^\s.]")
+_REACHABLE = re.compile(r"@[^.]*+(?>(?:\.[\s.]*+)+)[^\s.]")
 _BREAKING = re.compile(r"[\x00\r\n]")
 
 

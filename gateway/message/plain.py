@@ -11,9 +11,9 @@ MAX_VALUE = 50_000  # octets of a list: within what the other readers take
 
 # A display name of words, or in quotes
 _NAME = rb"""(?:[A-Za-z0-9 \t_-]{0,64}+|"[A-Za-z0-9 ,.'_-]{0,64}+"[ \t]*+)"""
-_LABEL = rb"[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+"
-_SPEC = rb"[A-Za-z0-9_+-]++(?:\.[A-Za-z0-9_+-]++)*+@" + _LABEL + rb"(?:\." + _LABEL + rb")*+"
-_MAILBOX = rb"[ \t]*+(?:" + _NAME + rb"(<))?+(" + _SPEC + rb")(?(1)>)[ \t]*+"
+_LABEL = rb"[A-Za-z0-9]++(?>(?:-++[A-Za-z0-9]++)*)"
+_SPEC = rb"[A-Za-z0-9_+-]++(?>(?:\.[A-Za-z0-9_+-]++)*)@" + _LABEL + rb"(?>(?:\." + _LABEL + rb")*)"
+_MAILBOX = rb"[ \t]*+(?>(?:" + _NAME + rb"(<))?)(" + _SPEC + rb")(?(1)>)[ \t]*+"
 _ONE = re.compile(_MAILBOX + rb"(?:\r\n)?")
 # What is no such mailbox is one match with all that follows it, and without an address: so reading stays linear.
 _NEXT = re.compile(_MAILBOX + rb"(?:,|\Z)|.++", re.DOTALL)

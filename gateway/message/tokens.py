@@ -16,7 +16,7 @@ MAX_COMMENT_DEPTH = 20
 _TOKEN = re.compile(
     r"(?P<space>[ \t]++)"
     r"|(?P<word>[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-.@\u00a0-\u2027\u202a-\U0010ffff]++)"
-    r'|(?P<quoted>"(?:[^"\\]++|\\.)*+")'
+    r'|(?P<quoted>"(?>(?:[^"\\]++|\\.)*)")'
     r"|(?P<literal>\[[^\[\]\\]*+\])"
     r"|(?P<comma>,[ \t,]*+)"
     r"|(?P<mark>[<>:;(])",
