@@ -14,6 +14,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from gateway import maillog
 from gateway.errors import Unavailable
+from gateway.web.channel import BoundedSite
 
 Check = Callable[[], Awaitable[object]]
 
@@ -27,10 +28,7 @@ def operators_site(figures: Collector, refresh: Check, ready: Mapping[str, Check
     root.putChild(b"metrics", _Page(lambda: _metrics(figures, refresh)))
     root.putChild(b"healthz", _Page(_alive))
     root.putChild(b"readyz", _Page(lambda: _readiness(ready)))
-    site = Site(root)
-    site.noisy = False
-    site.displayTracebacks = False
-    return site
+    return BoundedSite(root)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,3 @@ class SiteTest(TestCase):
         for path in ("/", "/metrics/", "/metrics/x", "/healthz/../x", "/admin", "/metrics.php"):
             code, _, _ = yield self.get(path)
             assert code == 404, path
-
-    @inlineCallbacks
-    def test_nothing_can_be_posted(self) -> Any:
-        code, _, _ = yield self.get("/metrics", b"POST")
-        assert code == 405
