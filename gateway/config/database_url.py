@@ -5,7 +5,15 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 _URL = re.compile(r"([a-z][a-z0-9_]*)(?:\+[a-z][a-z0-9_]*)?://(.*)", re.DOTALL)
-_SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+# The server's part of a URL, as SQLAlchemy reads it: what stands between the user and password and the database
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^/:?\[\]]*)(?::[0-9]{1,5})?(?=[/?]|\Z)")
+# Parameters shown as they are. Any other may hold a secret (odbc_connect, options, sslpassword, passfile ...) and is masked
+_SHOWN = frozenset(
+    "application_name charset check_same_thread connect_timeout driver host keepalives keepalives_count keepalives_idle"
+    " keepalives_interval mode port read_timeout ssl_ca ssl_cert sslcert sslcrl sslmode sslrootcert target_session_attrs"
+    " tcp_user_timeout timeout unix_socket uri write_timeout".split()
+)
+_MASK = "********"
 _EXAMPLES = 'write for instance "postgresql://user:password@host/database" or "sqlite:///var/file.db"'
 
 
@@ -26,6 +34,7 @@ def absolute(url: str, base: Path) -> str:
     if found[1] == "postgres":
         raise ValueError("begins with postgres://, which SQLAlchemy does not know; write postgresql://")
     if found[1] != "sqlite":
+        check_server(found[2])
         return url
     location, mark, query = found[2].partition("?")
     prefix = url[: len(url) - len(found[2])]
@@ -42,10 +51,32 @@ def _absolute_file(location: str, base: Path) -> str:
     return uri + quote(str(base / unquote(name)))
 
 
+def check_server(rest: str) -> None:
+    """Check what follows "://" of a server's URL. Raises ValueError that repeats nothing of it.
+
+    A password with a raw "@" would become a part of the host, which drivers put into their error texts; one that is taken for
+    a port would be in SQLAlchemy's.
+    """
+    if rest.count("@") > 1:
+        raise ValueError('has more than one "@"; write %40 for each "@" of a user, a password or an option')
+    userinfo, at, server = rest.partition("@")
+    if not _SERVER.match(server if at else userinfo):
+        raise ValueError(f"has no host and port that we understand; {_EXAMPLES}")
+
+
 def masked(url: str) -> str:
-    """`url` with asterisks for its password and for secret parameters; the host stays."""
+    """`url` with asterisks for its password and for every parameter that is not known to be harmless; the host stays."""
     scheme, separator, rest = url.partition("://")
-    head, at, tail = rest.rpartition("@")
+    head, at, tail = rest.rpartition("@")  # the last one, so that of a password with a raw "@" nothing is shown
     user, colon, _ = head.partition(":")
-    shown = f"{user}:********@{tail}" if at and colon else rest
-    return scheme + separator + _SECRET_PARAMETER.sub(r"\1********", shown)
+    if at and colon:
+        rest = f"{user}:{_MASK}@{tail}"
+    start, mark, query = rest.partition("?")
+    return scheme + separator + start + mark + "&".join(_masked_parameter(part) for part in query.split("&"))
+
+
+def _masked_parameter(part: str) -> str:
+    name, equals, value = part.partition("=")
+    if unquote(name) in _SHOWN:
+        return part
+    return f"{name}={_MASK}" if equals else _MASK * bool(name)

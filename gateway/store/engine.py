@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 import pysqlite3.dbapi2  # type: ignore[import-untyped]
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 
+from gateway.config.database_url import check_server
 from gateway.errors import ConfigError
 from gateway.store.failures import translated
 
@@ -36,10 +37,12 @@ _STORE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=400
 def parse_url(url: str, key: str) -> URL:
     """`url` with the driver we ship. Raises ConfigError naming the setting `key`, never the URL (it has a password)."""
     try:
+        if not url.startswith("sqlite"):
+            check_server(url.partition("://")[2])
         parsed = make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise ConfigError(
-            [f"{key}: not a database URL; write it like sqlite:///var/file.db or postgresql://user@host/name"]
+            [f"{key}: not a database URL; write it like sqlite:///var/file.db or postgresql://user:password@host/name"]
         ) from None
     return parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
 

@@ -2,11 +2,16 @@
 
 import tomllib
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import config
-from gateway.config.database_url import masked
+from gateway.config.database_url import absolute, masked
+from gateway.errors import ConfigError
+from gateway.store.engine import parse_url
 
 RICH = """
 [server]
@@ -100,8 +105,81 @@ def test_secrets_are_masked_and_hosts_stay(tmp_path: Path) -> None:
         ("postgresql://u:p@ss@db/app", "postgresql://u:********@db/app"),
         ("postgresql://u:p/s?s@db/app", "postgresql://u:********@db/app"),
         ("mysql+pymysql://db/app?Password=x", "mysql+pymysql://db/app?Password=********"),
+        ("mssql+pyodbc:///?odbc_connect=Driver%3Dx%3BPWD%3Dp", "mssql+pyodbc:///?odbc_connect=********"),
+        ("postgresql://db/app?options=-c%20x%3Dp&sslmode=require", "postgresql://db/app?options=********&sslmode=require"),
+        ("postgresql://db/app?host=a&host=b&passfile=p", "postgresql://db/app?host=a&host=b&passfile=********"),
+        ("postgresql://u:p@db/app?secret", "postgresql://u:********@db/app?********"),
+        ("postgresql://u:p@db/app?", "postgresql://u:********@db/app?"),
         ("sqlite:////var/x.db", "sqlite:////var/x.db"),
     ],
 )
 def test_a_database_url_is_masked(url: str, shown: str) -> None:
     assert masked(url) == shown
+
+
+_PASSWORD = st.text(
+    st.characters(codec="ascii", exclude_categories=["Cc"], exclude_characters="&*"), min_size=6, max_size=20
+).map("Zq{}qZ".format)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgresql://u:{}@db.example/app",
+        "postgresql://u:{}@db.example:5432/app?sslmode=require",
+        "mysql+pymysql://:{}@db/app",
+        "postgresql://db/app?password={}",
+        "postgresql://u@db/app?x=1&sslpassword={}",
+        "mssql+pyodbc:///?odbc_connect={}",
+    ],
+)
+@given(password=_PASSWORD)
+def test_no_part_of_a_password_is_shown_or_told(form: str, password: str) -> None:
+    """Raw or percent-encoded, wherever it ends up: it is masked, or the URL is refused without a word of it."""
+    for written in (password, quote(password, safe=""), quote(password)):
+        url = form.format(written)
+        said = ""
+        try:
+            absolute(url, Path("/srv"))
+            said = str(parse_url(url, "store.url").host)
+        except (ValueError, ConfigError) as error:
+            said = str(error)
+        for text in (masked(url), said):
+            assert not any(part in text for part in (password, "Zq", "qZ"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@ss@db/app",
+        "postgresql://u:p@db/app?x=a@b",
+        "postgresql://u@x:p@db/app",
+        "postgresql://user:secret",
+        "postgresql://u:p@db:port/app",
+        "postgresql://u:p@[::1/app",
+        "mysql://u:p@db:/app",
+    ],
+)
+def test_a_url_that_could_leak_its_password_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"has more than one \"@\"|has no host and port") as refused:
+        absolute(url, Path("/srv"))
+    assert "ss" not in str(refused.value).replace("password", "")
+    with pytest.raises(ConfigError, match=r"store\.url: not a database URL"):
+        parse_url(url, "store.url")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db/app",
+        "postgresql:///app?host=/run/postgresql",
+        "postgresql://u:p%40ss@db:5432/app",
+        "postgresql://u:p/s?s@db/app",
+        "postgresql://u:p@[::1]:5432/app",
+        "postgresql://u:p@h1,h2/app?target_session_attrs=any",
+        "mysql+pymysql://u:p@db",
+    ],
+)
+def test_a_url_of_a_server_is_taken(url: str) -> None:
+    assert absolute(url, Path("/srv")) == url
+    parse_url(url, "store.url")
