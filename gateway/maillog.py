@@ -102,6 +102,11 @@ def hop_up(hop: str) -> None:
     log.info("hop up", hop=hop)
 
 
+def hop_in_clear(hop: str, reason: str) -> None:
+    """A next hop with tls=opportunistic gets mail without TLS over a new connection."""
+    log.warning("hop in clear", hop=hop, reason=peer_text(reason))
+
+
 def lost_after_dot(hop: str, queue_id: str) -> None:
     """The final reply of a next hop was lost: the message is sent again and may arrive twice."""
     log.warning("final reply lost", hop=hop, queue_id=queue_id)

@@ -26,8 +26,8 @@ def prompt(port: Port) -> Port:
 
 
 def write_promptly(transport: Any, data: bytes) -> None:
-    """As `transport.write`, for one that Twisted has made; under its TLS, and where it is no socket, it is no different."""
-    if isinstance(transport, Connection) and not transport.TLS:
+    """As `transport.write`, for one that Twisted has made; where it is no socket, it is no different."""
+    if isinstance(transport, Connection):
         data = _unsent(transport, data)
     if data:
         transport.write(data)

@@ -8,11 +8,11 @@ _URL = re.compile(r"([a-z][a-z0-9_]*)(?:\+[a-z][a-z0-9_]*)?://(.*)", re.DOTALL)
 # The server's part of a URL, as SQLAlchemy reads it: what stands between the user and password and the database
 _SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^/:?\[\]]*)(?::[0-9]{1,5})?(?=[/?]|\Z)")
 # Parameters shown as they are. Any other may hold a secret (odbc_connect, options, sslpassword, passfile ...) and is masked
-_SHOWN = frozenset(
-    "application_name charset check_same_thread connect_timeout driver host keepalives keepalives_count keepalives_idle"
-    " keepalives_interval mode port read_timeout ssl_ca ssl_cert sslcert sslcrl sslmode sslrootcert target_session_attrs"
-    " tcp_user_timeout timeout unix_socket uri write_timeout".split()
-)
+_SHOWN = frozenset((
+    "application_name", "charset", "check_same_thread", "connect_timeout", "driver", "host", "mode", "port", "read_timeout",
+    "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "ssl_ca", "ssl_cert", "sslcert", "sslcrl",
+    "sslmode", "sslrootcert", "target_session_attrs", "tcp_user_timeout", "timeout", "unix_socket", "uri", "write_timeout",
+))  # fmt: skip
 _MASK = "********"
 _EXAMPLES = 'write for instance "postgresql://user:password@host/database" or "sqlite:///var/file.db"'
 
@@ -76,7 +76,7 @@ def masked(url: str) -> str:
 
 
 def _masked_parameter(part: str) -> str:
-    name, equals, value = part.partition("=")
+    name, equals, _ = part.partition("=")
     if unquote(name) in _SHOWN:
         return part
     return f"{name}={_MASK}" if equals else _MASK * bool(name)

@@ -179,10 +179,12 @@ def _verification(options: Mapping[str, str], tls: HopTls, base: Path) -> tuple[
     if given is not None and given not in _TRUTH:
         raise ValueError("has an unknown value of verify; use verify=yes or verify=no")
     verify = _TRUTH[given] if given is not None else tls == "required"
+    if verify and tls == "opportunistic":  # a wrong certificate would make it go on in clear, which is worse
+        raise ValueError("has verify=yes without tls=required; write tls=required, or leave verify out")
     if verify and tls == "none":
         raise ValueError("has verify=yes and tls=none; without TLS there is no certificate to verify")
     if "ca" not in options:
         return verify, None
     if not verify or not options["ca"]:
-        raise ValueError("has a ca that would not be used; give a file, with tls=required or verify=yes")
+        raise ValueError("has a ca that would not be used; give a file, with tls=required")
     return verify, base / options["ca"]

@@ -17,8 +17,8 @@ from typing import Any
 from gateway import maillog
 from gateway.config import Config
 from gateway.edge.certificates import KeyPair, check_dates, read_pair, self_signed
-from gateway.edge.tls_layer import TlsLayer
 from gateway.errors import ConfigError
+from gateway.net.tls_layer import TlsLayer
 
 TICKET_KEYS_FOR = 86400.0  # seconds
 # Of TLS 1.2; those of 1.3 are all good. SECLEVEL 2: no keys below 112 bits (RSA with 1024), whatever the system's default is.

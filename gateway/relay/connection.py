@@ -9,25 +9,20 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IOpenSSLClientConnectionCreator,
-    IPushProducer,
-    IReactorTime,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import VerificationError
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.deadline import Deadline
 from gateway.maillog import peer_text
+from gateway.net.tls_layer import TlsLayer
 from gateway.prompt import write_promptly
 from gateway.queue.lease import Lease
 from gateway.queue.ports import BodyReader
 from gateway.relay.hop import HopDown
+from gateway.relay.tls import ClientTls, reason_of
 from gateway.smtp.client import ClientSession
 from gateway.smtp.client_events import ClientSettings, Event, Finished, SendBody, Stage, StartTls, Unusable
 from gateway.smtp.transaction import Transaction
@@ -65,7 +60,7 @@ class Connection(Protocol):
     def __init__(
         self,
         settings: ClientSettings,
-        tls: IOpenSSLClientConnectionCreator | None,
+        tls: ClientTls | None,
         clock: IReactorTime,
         limits: Mapping[Stage, float] = LIMITS,
     ) -> None:
@@ -86,6 +81,11 @@ class Connection(Protocol):
     @property
     def closed(self) -> bool:
         return self._session.closed
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS has begun on it."""
+        return isinstance(self.transport, TlsLayer)
 
     @property
     def remote(self) -> str:
@@ -194,6 +194,9 @@ class Connection(Protocol):
             self._start_tls()
         self._pump()
 
+    def handshakeCompleted(self) -> None:
+        """Told by the TLS layer. The hop may still refuse us: the handshake counts as done with the first octets through it."""
+
     def dataReceived(self, data: bytes) -> None:
         self._handshaking = False
         self._session.receive(data)
@@ -202,7 +205,7 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         if self._handshaking:
-            self._tls_trouble = f"TLS with the hop failed: {_tls_reason(reason)}"
+            self._tls_trouble = f"TLS with the hop failed: {peer_text(reason_of(reason.value))}"
         self._session.connection_lost("connection lost")
         self._pump()
         self._deadline.stop()
@@ -235,7 +238,8 @@ class Connection(Protocol):
 
     def _start_tls(self) -> None:
         self._handshaking = True
-        self._transport().startTLS(self._tls)
+        assert self._tls is not None
+        self._tls.start(self._transport(), self)
 
     # Time
 
@@ -257,13 +261,3 @@ class Connection(Protocol):
         self._session.connection_lost(how)
         self._pump()
         self._transport().abortConnection()
-
-
-def _tls_reason(reason: Failure) -> str:
-    """OpenSSL's own words where it has some; `args[0]` of its error is a list of (library, function, reason)."""
-    error = reason.value
-    if isinstance(error, VerificationError):
-        return "the certificate is not for this host name"
-    if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        return peer_text(error.args[0][-1][-1])
-    return "connection lost"

@@ -27,7 +27,7 @@ from gateway.queue.ports import Bodies, BodyReader
 from gateway.relay.connection import LIMITS, Connection, TlsFailed
 from gateway.relay.hop import HopDown, outcome_of, transaction_of
 from gateway.relay.slots import Slots
-from gateway.relay.tls import client_tls
+from gateway.relay.tls import ClientTls
 from gateway.smtp.client_events import ClientSettings, Finished, Stage
 
 CONNECT_LIMIT = 30.0  # seconds for one connection to open; the next hop in the list is better than a longer wait
@@ -67,7 +67,7 @@ class SmtpHop:
         self._bodies = bodies
         self._reactor = reactor
         self._limits = limits
-        self._tls = None if hop.tls == "none" else client_tls(hop)
+        self._tls = None if hop.tls == "none" else ClientTls(hop)
         self._slots = Slots(connections)
         self._idle: dict[Connection, float] = {}  # since when each is at rest, in the order they came to it
         self._look: IDelayedCall | None = None  # for those that have been at rest for too long
@@ -144,16 +144,20 @@ class SmtpHop:
     async def _connect(self) -> Connection:
         """A fresh connection, signed in. Raises HopDown."""
         try:
+            why = "the hop does not offer STARTTLS"
             try:
                 connection = await self._open(self._settings())
-            except TlsFailed:
+            except TlsFailed as failed:
                 if self._hop.tls != "opportunistic":
                     raise
+                why = failed.reason
                 connection = await self._open(replace(self._settings(), starttls="never"))
         except HopDown as down:
             self._down = down.reason
             raise
         self._down = ""
+        if self._hop.tls == "opportunistic" and not connection.encrypted:
+            maillog.hop_in_clear(self.label, why)
         return connection
 
     def _settings(self) -> ClientSettings:

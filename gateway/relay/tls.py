@@ -1,54 +1,56 @@
-"""TLS towards a next hop: which certificates count."""
+"""TLS towards a next hop: which certificates count.
 
-import re
+OpenSSL checks the chain and the name within the handshake (RFC 9525: subject alternative names alone, an address only against
+an address). A certificate without such a name, or with an odd one, is refused there: no code of ours looks at names.
+"""
+
+import ssl
 from pathlib import Path
-
-from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS, platformTrust, trustRootFromCertificates
-from twisted.protocols.tls import TLSMemoryBIOProtocol
-from zope.interface import implementer
+from typing import Any
 
 from gateway.config import NextHop
 from gateway.errors import ConfigError
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-
-
-def client_tls(hop: NextHop) -> IOpenSSLClientConnectionCreator:
-    """How to start TLS with `hop`. Raises ConfigError when its file of authorities cannot be used."""
-    if not hop.verify:
-        return _Unverified(hop.host)
-    roots = platformTrust() if hop.ca is None else trustRootFromCertificates(_authorities(hop.ca))
-    creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(hop.host, trustRoot=roots)
-    return creator
+from gateway.net.tls_layer import TlsLayer
 
 
-def _authorities(path: Path) -> list[Certificate]:
+class ClientTls:
+    """How to start TLS with `hop`. The constructor raises ConfigError when its name or file of authorities cannot be used."""
+
+    def __init__(self, hop: NextHop) -> None:
+        self._host = hop.host
+        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # with check_hostname and CERT_REQUIRED
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.hostname_checks_common_name = False
+        if not hop.verify:  # encrypted against listeners, with no proof of who answers: better than clear text (RFC 7435)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif hop.ca is None:
+            context.set_default_verify_paths()
+        else:
+            _trust(context, hop.ca)
+        try:
+            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=hop.host)
+        except ValueError:  # a label that is too long
+            raise ConfigError([f"relay.next_hop: {hop.host} is no host name; no certificate can be for it"]) from None
+
+    def start(self, transport: Any, protocol: Any) -> None:
+        """Begin TLS between `protocol` and the transport it has. Addresses are not sent as names (RFC 6066 section 3)."""
+        TlsLayer(self._context, protocol, asked=self._host).start(transport)
+
+
+def _trust(context: ssl.SSLContext, path: Path) -> None:
     try:
-        found = [Certificate.loadPEM(text) for text in _CERTIFICATE.findall(path.read_bytes())]
-    except (OSError, SSL.Error, ValueError) as error:
-        raise ConfigError([f"relay.next_hop: ca: cannot read {path} ({type(error).__name__})"]) from None
-    if not found:
-        raise ConfigError([f"relay.next_hop: ca: no certificate in {path}; it should be a PEM file of authorities"])
-    return found
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        raise ConfigError([f"relay.next_hop: ca: no certificate in {path}; it should be a PEM file of authorities"]) from None
+    except OSError as error:
+        raise ConfigError([f"relay.next_hop: ca: cannot read {path}: {error.strerror}"]) from None
 
 
-@implementer(IOpenSSLClientConnectionCreator)
-class _Unverified:
-    """Encrypted against listeners, with no proof of who answers: better than clear text (RFC 7435)."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-        self._context = CertificateOptions(verify=False).getContext()
-
-    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        connection.set_app_data(tlsProtocol)
-        if not _is_literal(self._host):  # RFC 6066 section 3: no addresses in server_name
-            connection.set_tlsext_host_name(self._host.encode("ascii"))
-        return connection
-
-
-def _is_literal(host: str) -> bool:
-    return ":" in host or host.rpartition(".")[2].isdigit()
+def reason_of(error: BaseException | None) -> str:
+    """Why a handshake failed, in OpenSSL's own words where it has some."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is refused: {error.verify_message or 'no reason given'}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return "connection lost"

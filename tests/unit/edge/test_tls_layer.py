@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from gateway.edge import tls as server_tls
 from gateway.edge.tls import ServerTls
-from gateway.edge.tls_layer import MAX_ANSWERS
+from gateway.net.tls_layer import MAX_ANSWERS
 from tests.unit.edge.certificate_files import NOW, settings, write_pair
 from tests.unit.edge.tls_case import TlsTalk, client_context
 from tests.unit.edge.tls_records import APPLICATION_DATA, Records, context_with_secrets

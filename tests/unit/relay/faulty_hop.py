@@ -99,8 +99,11 @@ class FaultySession(Protocol):
         self.hop.changed()
         transport: Any = self.transport
         if self.hop.implicit:
-            transport.startTLS(self.hop.tls)
+            self.hop.tls.start(transport, self)
         self.say("GREETING")
+
+    def handshakeCompleted(self) -> None:
+        """Told by the TLS layer."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.hop.open.remove(self)
@@ -150,7 +153,7 @@ class FaultySession(Protocol):
         if verb == "STARTTLS" and answer.startswith(b"220"):
             self.buffer, self.encrypted = b"", True
             if self.hop.tls is not None:
-                transport.startTLS(self.hop.tls)
+                self.hop.tls.start(transport, self)
         if verb == "QUIT":
             transport.loseConnection()
         return True

@@ -1,22 +1,20 @@
 """A test case with servers on loopback that misbehave as told, and hops that lead to them."""
 
+import ssl
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import trustme
-from OpenSSL import SSL
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
 
 from gateway.config import NextHop
 from gateway.metrics import Metrics
+from gateway.net.tls_layer import TlsLayer
 from gateway.queue.lease import Lease
 from gateway.queue.model import Outcome, QueuedMessage
 from gateway.relay.connection import LIMITS
@@ -30,17 +28,16 @@ reactor: Any = global_reactor
 AUTHORITY = trustme.CA()
 
 
-@implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
-    """What `startTLS` of a server takes: a certificate for `name`, or none."""
+    """The TLS of a server: a certificate for `name`, or none."""
 
     def __init__(self, name: str = "", authority: trustme.CA = AUTHORITY) -> None:
-        self._context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if name:
-            authority.issue_cert(name).configure_cert(self._context)
+            authority.issue_cert(name).configure_cert(self.context)
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._context, None)
+    def start(self, transport: Any, protocol: Any) -> None:
+        TlsLayer(self.context, protocol).start(transport)
 
 
 class HopTest(TestCase):

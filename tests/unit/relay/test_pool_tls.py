@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trustme
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from gateway.errors import ConfigError
 from gateway.queue.model import Result, Spooled
@@ -50,8 +51,8 @@ class TlsTest(HopTest):
 
     async def test_certificates_that_do_not_count(self) -> None:
         for name, authority, reason in (
-            ("other.example", AUTHORITY, "the certificate is not for this host name"),
-            ("127.0.0.1", trustme.CA(), "certificate verify failed"),
+            ("other.example", AUTHORITY, "IP address mismatch, certificate is not valid for '127.0.0.1'."),
+            ("127.0.0.1", trustme.CA(), "unable to get local issuer certificate"),
         ):
             for implicit in (False, True):
                 faulty = FaultyHop(["STARTTLS"], ServerTls(name, authority), implicit=implicit)
@@ -59,7 +60,7 @@ class TlsTest(HopTest):
                 hop = self.hop(self.serve(faulty), kind=kind, tls="required", verify=True, ca=self.authority_file())
                 with pytest.raises(TlsFailed) as raised:
                     await send(hop)
-                assert raised.value.reason == f"TLS with the hop failed: {reason}"
+                assert raised.value.reason == f"TLS with the hop failed: the certificate is refused: {reason}"
                 assert "MAIL" not in faulty.verbs
 
     async def test_unverified_takes_any_certificate(self) -> None:
@@ -79,9 +80,15 @@ class TlsTest(HopTest):
         broken = FaultyHop(["STARTTLS"])
         broken.answers["STARTTLS"] = [b"220 go\r\n"]
         broken.tls = ServerTls()  # has no certificate to show: no handshake succeeds
-        for faulty, connections in ((FaultyHop(), 1), (broken, 2)):
-            (outcome,) = await send(self.hop(self.serve(faulty), tls="opportunistic"))
+        for faulty, connections, reason in (
+            (FaultyHop(), 1, "does not offer STARTTLS"),
+            (broken, 2, "TLS with the hop failed"),
+        ):
+            with capture_logs() as logs:
+                (outcome,) = await send(self.hop(self.serve(faulty), tls="opportunistic"))
             assert outcome.result == Result.DELIVERED
+            assert [line["event"] for line in logs] == ["hop in clear"]
+            assert reason in logs[0]["reason"]
             assert faulty.connections == connections
             assert not faulty.open[0].encrypted
 

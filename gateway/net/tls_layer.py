@@ -5,6 +5,9 @@ another one, from where it goes to the network in one write. Nothing here waits:
 with the next octets. Twisted's own layer does the same through pyOpenSSL, at about three times the processor time for a command
 and its reply (benchmarks/NOTES.md): each of its calls gives up Python's lock, and each group of octets ends in an exception.
 
+A client's certificate check is OpenSSL's own, within the handshake (RFC 9525): nothing that `inner` writes leaves before it is
+done, and an exception anywhere in it ends the connection.
+
 Closing (RFC 8446 section 6.1): our close_notify goes behind what was written before; what the peer still says is dropped, until
 its own close_notify comes or the connection ends. Whoever closes has to see to it that this does not take for ever.
 """
@@ -15,20 +18,29 @@ from typing import Any
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from gateway.prompt import write_promptly
+
 _RECORD = 16 * 1024  # octets of text in a record at most, RFC 8446 section 5.1
 # Octets of TLS's own answers in a connection, to changes of keys (section 4.6.3) and to wishes to renegotiate. An honest peer
 # gets a few in its life; one that asks for ever and does not read must not fill our memory with them.
 MAX_ANSWERS = 16 * 1024
+AT_ONCE = 64 * 1024  # octets: more waits for its turn in the reactor
 
 
 class TlsLayer(Protocol):
-    """The server's side. `inner` is told `handshakeCompleted()`, and gets and gives plain text; it may write before that."""
+    """`inner` is told `handshakeCompleted()`, and gets and gives plain text; it may write before that.
 
-    def __init__(self, context: ssl.SSLContext, inner: Any) -> None:
+    The server's side, or with `asked`, the name or address of the other end as `context` is to check it, the client's. When the
+    handshake fails, `inner` loses its connection for that ssl.SSLError.
+    """
+
+    def __init__(self, context: ssl.SSLContext, inner: Any, *, asked: str | None = None) -> None:
         self._inner = inner
+        self._server = asked is None
         self._received: Any = ssl.MemoryBIO()
         self._to_send: Any = ssl.MemoryBIO()
-        self._tls: Any = context.wrap_bio(self._received, self._to_send, server_side=True)
+        self._tls: Any = context.wrap_bio(self._received, self._to_send, self._server, asked)
+        self._failure: ssl.SSLError | None = None
         self._early = b""  # written before the handshake was done
         self._answers = 0  # octets of what TLS has answered by itself
         self._shaken = self._closing = self._over = False
@@ -38,6 +50,8 @@ class TlsLayer(Protocol):
         self.transport = transport
         transport.protocol = self
         self._inner.transport = self
+        if not self._server:
+            self._shake_hands()
 
     @property
     def version(self) -> str:
@@ -54,13 +68,14 @@ class TlsLayer(Protocol):
         try:
             if self._shaken or self._shake_hands():
                 self._read()
-        except ssl.SSLError:  # not TLS, nothing in common, a broken record: OpenSSL has written the alert
+        except ssl.SSLError as error:  # not TLS, nothing in common, a broken record: OpenSSL has written the alert
+            self._failure = error
             self._end()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = self._closing = True
         self._tls = self._received = self._to_send = None  # OpenSSL's memory is not for the collector of cycles
-        self._inner.connectionLost(reason)
+        self._inner.connectionLost(reason if self._failure is None else Failure(self._failure))
 
     # What the inner protocol calls
 
@@ -106,7 +121,8 @@ class TlsLayer(Protocol):
         self._shaken = True
         if self._early:
             self._tls.write(self._early)
-        if self._early or self.version != "TLSv1.3":  # all that 1.3 has to say now is a ticket, which goes with our next words
+        # All that a server has to say now in 1.3 is a ticket, which goes with our next words
+        if self._early or not self._server or self.version != "TLSv1.3":
             self._flush()
         self._early = b""
         self._inner.handshakeCompleted()
@@ -139,8 +155,13 @@ class TlsLayer(Protocol):
             self._end()
 
     def _flush(self) -> None:
-        if self._to_send.pending:
-            self._tcp().write(self._to_send.read())
+        if not self._to_send.pending:
+            return
+        data = self._to_send.read()
+        if self._server or len(data) >= AT_ONCE:  # a server's transport sends at once by itself
+            self._tcp().write(data)
+        else:
+            write_promptly(self._tcp(), data)
 
     def _say_goodbye(self) -> None:
         try:

@@ -1,0 +1,1 @@
+"""Parts of a network connection that both sides of the gateway use."""
