@@ -40,7 +40,7 @@ class Authenticator:
         self._clock = clock
 
     async def sign_in(self, credentials: Credentials, place: Place) -> Account:
-        """The account behind `credentials`. Raises Refused with WRONG_LOGIN, AUTH_UNAVAILABLE or `reply.locked`."""
+        """The account behind `credentials`. Raises Refused with WRONG_LOGIN, AUTH_UNAVAILABLE, AUTH_BUSY or `reply.locked`."""
         began = self._clock.seconds()
         verdict = await self._judge.decide(credentials, place)
         if least := self._least(verdict):
@@ -67,10 +67,14 @@ class Authenticator:
             raise Refused(reply.SERVICE_ERROR) from away
 
     def _least(self, verdict: Verdict) -> float:
-        """Seconds before which the answer must not leave. Who is locked out waits as well, or would only ask more often."""
+        """Seconds before which the answer must not leave.
+
+        A client that is locked out waits as well, or it would only ask more often; so does one that cannot be answered, or the
+        question that cannot be answered would be the cheapest one. One that is told to come again later has waited already.
+        """
         if verdict.result.denied:
             return max(self.delay, self._hasher.slowest)
-        return self.delay if verdict.result is Result.LOCKED else 0.0
+        return self.delay if verdict.result in (Result.LOCKED, Result.UNAVAILABLE) else 0.0
 
     def _count(self, verdict: Verdict, mechanism: str, network: str, seconds: float) -> None:
         result = verdict.result.value
@@ -89,6 +93,8 @@ def reply_for(verdict: Verdict) -> reply.Reply:
         return reply.SIGNED_IN
     if verdict.result is Result.LOCKED:
         return reply.locked(verdict.locked)
+    if verdict.result is Result.BUSY:
+        return reply.AUTH_BUSY
     return reply.WRONG_LOGIN if verdict.result.denied else reply.AUTH_UNAVAILABLE
 
 

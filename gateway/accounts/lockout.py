@@ -11,11 +11,13 @@ A sheet that is full makes a lock, and counts from zero again when that lock is 
 the store (`gateway.store.lockouts`); nothing here keeps anything.
 """
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gateway.accounts.model import MAX_LOGIN
 from gateway.config import Lockout
 
 DAY = 86400.0  # seconds: over which an account's failures are counted, and locks double
@@ -102,8 +104,14 @@ def credential_subject(credential_id: int) -> str:
 
 
 def login_subject(key: str) -> str:
-    """Whose sheets, for a login without a row: its comparison key (`LoginTable.key`)."""
-    return f"l:{key}"
+    """Whose sheets, for a login without a row: its comparison key (`LoginTable.key`).
+
+    Anybody can make such logins up. One that is not plain ASCII stands for itself as a digest, so that every store can hold it:
+    PostgreSQL takes no NUL, and a database in another character set not every letter.
+    """
+    if key.isascii() and key.isprintable() and len(key) <= MAX_LOGIN:
+        return f"l:{key}"
+    return "d:" + hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def account_id(subject: str) -> str:

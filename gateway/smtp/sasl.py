@@ -64,6 +64,8 @@ def login(responses: Sequence[bytes]) -> Challenge | SignIn:
         case [_]:
             return Challenge("UGFzc3dvcmQ6")  # Password:
         case [name, password]:
+            if b"\0" in name or b"\0" in password:  # RFC 4616 section 2 has none in either, so no account can have it
+                raise Malformed
             return SignIn(_text(name), password)
         case _:
             raise Malformed

@@ -352,7 +352,7 @@ class ServerSession:
         if said.positive:
             self.signed_in = True
             self._junk = 0
-        self._auth_failures += said.code == reply.WRONG_LOGIN.code
+        self._auth_failures += said in (reply.WRONG_LOGIN, reply.AUTH_UNAVAILABLE)
         self._say(said)
         if self._auth_failures >= self._settings.auth_failures:
             self.close(reply.TOO_MANY_FAILED_SIGN_INS)

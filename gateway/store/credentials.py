@@ -24,6 +24,7 @@ from gateway.errors import Conflict, NotFound, Unavailable
 from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.domains import domain_named, hold, no_such, owner
+from gateway.store.failures import none_if_no_such_text
 from gateway.store.schema import credential, domain
 from gateway.store.shared_read import SharedRead
 
@@ -71,7 +72,7 @@ class SqlCredentials:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
-        self._found: SharedRead[str, Credential | None] = database.shared(_named)
+        self._found: SharedRead[str, Credential | None] = database.shared(none_if_no_such_text(_named))
         self._waiting: dict[int, _Use] = {}
 
     async def find(self, name: str) -> Credential | None:

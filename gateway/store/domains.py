@@ -13,6 +13,7 @@ from gateway import address, maillog
 from gateway.errors import Conflict, NotFound
 from gateway.store.clock import now
 from gateway.store.database import Database
+from gateway.store.failures import none_if_no_such_text
 from gateway.store.schema import credential, domain
 from gateway.store.shared_read import SharedRead
 
@@ -31,7 +32,7 @@ class SqlDomains:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._owners: SharedRead[str, str | None] = database.shared(_owners_of)
+        self._owners: SharedRead[str, str | None] = database.shared(none_if_no_such_text(_owners_of))
 
     async def belongs(self, domain: str, account_id: str) -> bool:
         """See the port."""

@@ -6,12 +6,15 @@ the error's class and code are kept, unless no statement was involved yet.
 Two kinds of Unavailable are this package's own, and say what became of the transaction: `Undone` and `Disconnected`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from sqlalchemy import exc
+from sqlalchemy import Connection, exc
 
 from gateway.errors import StorageFull, Unavailable
+
+T = TypeVar("T")
 
 
 class Undone(Unavailable):
@@ -84,9 +87,30 @@ def is_no_such_text(error: Exception) -> bool:
     return isinstance(orig, UnicodeEncodeError) or bool({getattr(orig, "sqlstate", None), _number(orig)} & _NO_SUCH_TEXT)
 
 
+def none_if_no_such_text(
+    read: Callable[[Connection, Collection[str]], dict[str, T | None]],
+) -> Callable[[Connection, Collection[str]], dict[str, T | None]]:
+    """`read`, which has None for a text that the database cannot even hold: no row has it."""
+
+    def reading(connection: Connection, texts: Collection[str]) -> dict[str, T | None]:
+        try:
+            return read(connection, texts)
+        except (exc.DBAPIError, UnicodeError) as error:
+            if len(texts) > 1 or not is_no_such_text(error):
+                raise
+            return dict.fromkeys(texts)
+
+    return reading
+
+
 def is_about_a_value(error: Exception) -> bool:
     """Whether one parameter or one row is to blame, so that the same query for others may well succeed."""
     return isinstance(error, exc.DataError | UnicodeError) or is_no_such_text(error)
+
+
+def is_about_the_database(error: Exception) -> bool:
+    """Whether the same query with other parameters would fail as well."""
+    return isinstance(error, exc.DBAPIError | exc.TimeoutError | Unavailable) and not is_about_a_value(error)
 
 
 def _first_line(text: str) -> str:

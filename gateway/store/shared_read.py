@@ -6,18 +6,22 @@ low load each call goes out at once, and at high load one trip to a thread serve
 since the thread and the reactor's take Python's lock from each other whenever a statement is sent. A round that takes SLOW
 seconds holds up nobody else: a further one starts beside it.
 
-In a round each kind is read by itself, so what goes wrong with one is not the others' trouble.
+In a round each kind is read by itself, so what goes wrong with one is not the trouble of the others. A read that fails, but not
+for the sake of the database, is made again for each key alone: a value that cannot be asked for fails the call that brought it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from gateway.errors import Unavailable
+from gateway.store.failures import is_about_the_database, unavailable
 from gateway.store.read_threads import ReadThreads
 
 K = TypeVar("K")
@@ -78,7 +82,7 @@ class SharedReads:
                 self._current = None
             self._asked()
 
-    def _read(self, batch: "_Batch[K, V]") -> dict[K, V] | Exception:
+    def _read(self, batch: "_Batch[K, V]") -> "dict[K, V | _Failed] | Exception":
         """In a thread."""
         try:
             return self._threads.on_connection(batch.read)
@@ -134,17 +138,49 @@ class _Batch(Generic[K, V]):
         self._read = read
         self._askers = askers
 
-    def read(self, connection: Connection) -> dict[K, V]:
-        return self._read(connection, list(dict.fromkeys(self._askers.values())))
+    def read(self, connection: Connection) -> "dict[K, V | _Failed]":
+        keys = list(dict.fromkeys(self._askers.values()))
+        try:
+            return dict(self._read(connection, keys))
+        except Exception as error:
+            if len(keys) == 1 or is_about_the_database(error):
+                raise
+            _make_ready(connection, error)
+        return {key: self._alone(connection, key) for key in keys}
 
-    def give(self, found: dict[K, V] | Exception) -> None:
+    def _alone(self, connection: Connection, key: K) -> "V | _Failed":
+        try:
+            return self._read(connection, [key])[key]
+        except Exception as error:
+            if is_about_the_database(error):
+                raise
+            _make_ready(connection, error)
+            return _Failed(unavailable(error) if isinstance(error, DBAPIError | UnicodeError) else error)
+
+    def give(self, found: "dict[K, V | _Failed] | Exception") -> None:
         for result, key in self._askers.items():
             if result.called:  # cancelled
                 continue
-            if isinstance(found, Exception):
-                # an exception of its own each: one instance raised in many coroutines gathers all their tracebacks
-                result.errback(type(found)(*found.args) if isinstance(found, Unavailable) else found)
-            elif key in found:
-                result.callback(found[key])
+            answer = _Failed(found) if isinstance(found, Exception) else found.get(key, _NO_ANSWER)
+            if isinstance(answer, _Failed):
+                result.errback(answer.own())
             else:
-                result.errback(KeyError("a read without an answer"))
+                result.callback(answer)
+
+
+def _make_ready(connection: Connection, error: Exception) -> None:
+    if isinstance(error, UnicodeError):  # the driver may have stopped in the middle of an answer: another connection
+        connection.invalidate()
+        connection.rollback()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: Exception
+
+    def own(self) -> Exception:
+        """An exception for one caller: one instance raised in many coroutines gathers all their tracebacks."""
+        return type(self.error)(*self.error.args) if isinstance(self.error, Unavailable) else self.error
+
+
+_NO_ANSWER = _Failed(KeyError("a read without an answer"))

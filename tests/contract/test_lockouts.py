@@ -1,7 +1,7 @@
 """What every LockoutBook does: the one of our store and the fake that other tests use."""
 
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeVar
@@ -16,6 +16,7 @@ from gateway.accounts.lockout import KNOWN_NETWORKS, Attempt, Charge, Scope, She
 from gateway.accounts.ports import LockoutBook
 from gateway.config import Lockout
 from gateway.edge.limits import network_of
+from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store.database import Database
 from gateway.store.lockouts import SqlLockoutBook
@@ -142,6 +143,22 @@ def right(subject: Subject, **where: Any) -> None:
 
 
 # Account and network
+
+
+ODD = ["l:\0", "l:a\0b@example.com", "l:\udc80", "l:日本@example.com", "l:" + "x" * 100_000]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda text: ascii(text[:20]))
+def test_a_subject_that_cannot_be_stored_is_one_askers_trouble_alone(subject: Subject, odd: str) -> None:
+    """It never gets that far: `login_subject` makes a digest of it. The store keeps to it all the same."""
+    good, bad = attempt(1), attempt(1, account=odd)
+    looks = [deferred(subject.book.look(each)) for each in (good, bad, attempt(2, address=elsewhere(3)))]
+    charges = [deferred(subject.book.charge(each)) for each in (good, bad, attempt(2, address=elsewhere(3)))]
+    for odd_one in (looks.pop(1), charges.pop(1)):
+        with suppress(Unavailable):
+            subject.wait(odd_one)
+    assert [subject.wait(look).locked for look in looks] == [None, None]
+    assert [subject.wait(charge).admitted for charge in charges] == [True, True]
 
 
 def test_five_different_passwords_lock_this_network_out_of_this_account_and_nobody_else(subject: Subject) -> None:

@@ -74,6 +74,7 @@ CONTRACT = [
     ("TLS_FIRST", b"530 5.7.0 "),
     ("WRONG_LOGIN", b"535 5.7.8 "),
     ("AUTH_UNAVAILABLE", b"454 4.7.0 "),
+    ("AUTH_BUSY", b"454 4.7.0 "),
     ("NO_LONGER_VALID", b"421 4.7.0 Your sign-in is no longer valid; sign in again\r\n"),
     ("too_large", b"552 5.3.4 Message is too large: the limit is 26214400 octets (25 MiB)\r\n"),
     ("NOT_YOUR_SENDER", b"553 5.7.1 "),

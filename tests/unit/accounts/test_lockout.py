@@ -143,3 +143,14 @@ def test_an_account_a_credential_and_a_login_never_share_a_sheet(one: str, other
     assert {lockout.credential_id(subject) for subject in subjects} == {None, 1}
     assert lockout.account_id(lockout.credential_subject(1)) == ""
     assert lockout.credential_id(lockout.login_subject(other)) is None
+
+
+@given(st.text(max_size=300))
+def test_a_login_of_any_text_has_a_subject_that_every_store_can_hold(login: str) -> None:
+    subject = lockout.login_subject(login)
+    assert subject.isascii()
+    assert subject.isprintable()
+    assert len(subject) <= 256
+    assert subject[:2] in ("l:", "d:")
+    assert (lockout.account_id(subject), lockout.credential_id(subject)) == ("", None)
+    assert lockout.login_subject(login + "x") != subject

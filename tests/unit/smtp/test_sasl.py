@@ -54,6 +54,14 @@ PLAIN = {
 }
 
 
+@pytest.mark.parametrize(
+    "responses", [[b"de\0mo", b"secret"], [b"demo", b"sec\0ret"], [b"\0", b"x"], [b"x", b"\0"], [b"\0demo\0secret", b""]]
+)
+def test_login_has_no_nul(responses: list[bytes]) -> None:
+    with pytest.raises(Malformed):
+        login(responses)
+
+
 @pytest.mark.parametrize(("message", "found"), PLAIN.items(), ids=map(repr, PLAIN))
 def test_plain(message: bytes, found: tuple[str, bytes]) -> None:
     assert plain([message]) == SignIn(*found)

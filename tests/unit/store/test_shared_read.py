@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DataError
 from twisted.internet.defer import CancelledError
 
 from gateway.errors import Unavailable
@@ -76,6 +77,44 @@ def test_what_goes_wrong_with_one_kind_is_not_the_others_trouble(database: Datab
     assert failures[0] is not failures[1]
     assert pump.result(fine) == 8
     assert pump.result(doubles.ask(5)) == 10
+
+
+ODD = [b"\0text".decode(), "\udc80", "x" * 10]
+
+
+def picky(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
+    """One statement for all. It fails for what cannot be written, and for a key that is too long by a bug."""
+    if any(len(key) > 5 for key in keys):
+        raise OverflowError("a bug with one key")
+    query = text("SELECT :keys").bindparams(keys=",".join(keys))
+    connection.execute(query).scalar_one()
+    if "\0" in ",".join(keys):
+        raise DataError("SELECT", None, Exception("no NUL here"))
+    return {key: len(key) for key in keys}
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_a_value_that_fails_a_read_fails_its_own_call_alone(database: Database, pump: Pump, odd: str) -> None:
+    shared = database.shared(picky)
+    calls = {key: shared.ask(key) for key in ("a", odd, "bb", "ccc")}
+    twin = shared.ask(odd)
+    errors = [pump.failure(calls.pop(odd)), pump.failure(twin)]
+    assert [pump.result(call) for call in calls.values()] == [1, 2, 3]
+    assert [type(error) for error in errors] == [OverflowError if len(odd) > 5 else Unavailable] * 2
+    assert odd not in str(errors[0])
+    assert pump.result(shared.ask("dddd")) == 4
+
+
+def test_a_database_that_is_away_is_not_asked_again_for_each(database: Database, pump: Pump) -> None:
+    asked: list[Sequence[int]] = []
+
+    def away(connection: Connection, keys: Sequence[int]) -> dict[int, int]:
+        asked.append(keys)
+        return no_such_table(connection, keys)
+
+    shared = database.shared(away)
+    assert [type(pump.failure(call)) for call in [shared.ask(n) for n in range(3)]] == [Unavailable] * 3
+    assert asked == [[0, 1, 2]]
 
 
 def test_who_is_answered_may_ask_in_the_next_round(database: Database, pump: Pump) -> None:
