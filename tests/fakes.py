@@ -121,24 +121,24 @@ class FakeLockoutBook:
     async def look(self, attempt: Attempt) -> Sheet:
         self._check()
         locks = {key: until - self.now for key, _, until in self.locks if until > self.now}
-        seen = self.seen.get((attempt.subject, attempt.trust_network))
-        since = None if seen is None else self.now - seen
+        since = self._since(attempt.subject, attempt.trust_network)
+        exactly = self._since(attempt.subject, attempt.network)
         failing = any(self._is_of_pair(row.charge.attempt, attempt) for row in self.failures.values())
-        return lockout.judge(self.rules, attempt, locks, seen=since, has_failures=failing)
+        return lockout.judge(self.rules, attempt, locks, seen=since, seen_exact=exactly, has_failures=failing)
 
     async def charge(self, attempt: Attempt) -> Charge:
         sheet = await self.look(attempt)
         if sheet.locked is not None:
-            return Charge(attempt, sheet.known, locked=sheet.locked, scope=sheet.scope)
-        scopes = lockout.scopes(self.rules, attempt, known=sheet.known)
+            return Charge(attempt, sheet.known, locked=sheet.locked, scope=sheet.scope, exact=sheet.exact)
+        scopes = lockout.scopes(self.rules, attempt, known=sheet.known, exact=sheet.exact)
         for scope in scopes:
             others = self._counted(scope, attempt, charges=True) - {_what(scope, attempt)}
             if len(others) >= lockout.limit(self.rules, scope):
-                return Charge(attempt, sheet.known, locked=lockout.charge_life(self.hash_wait), scope=scope)
+                return Charge(attempt, sheet.known, locked=lockout.charge_life(self.hash_wait), scope=scope, exact=sheet.exact)
         if not scopes:
-            return Charge(attempt, sheet.known)
+            return Charge(attempt, sheet.known, exact=sheet.exact)
         self._charges += 1
-        charge = Charge(attempt, sheet.known, self._charges)
+        charge = Charge(attempt, sheet.known, self._charges, exact=sheet.exact)
         self.failures[self._charges] = FakeFailure(charge, self.now)
         return charge
 
@@ -147,7 +147,7 @@ class FakeLockoutBook:
         if charge.id not in self.failures:
             return
         self.failures[charge.id].confirmed = True
-        for scope in lockout.scopes(self.rules, charge.attempt, known=charge.known):
+        for scope in lockout.scopes(self.rules, charge.attempt, known=charge.known, exact=charge.exact):
             if len(self._counted(scope, charge.attempt, charges=False)) >= lockout.limit(self.rules, scope):
                 self._lock(lockout.sheet_key(scope, charge.attempt))
 
@@ -164,13 +164,17 @@ class FakeLockoutBook:
         for id_ in pair - running:
             del self.failures[id_]
         self.locks = [lock for lock in self.locks if (lock[0].subject, lock[0].network) != (attempt.subject, attempt.network)]
-        known = (attempt.subject, attempt.trust_network)
-        seen = self.seen.get(known)
-        if lockout.is_to_be_refreshed(self.rules, None if seen is None else self.now - seen):
-            self.seen[known] = self.now
-        ours = sorted((key for key in self.seen if key[0] == attempt.subject), key=lambda key: -self.seen[key])
-        for key in ours[lockout.KNOWN_NETWORKS :]:
-            del self.seen[key]
+        for network in (attempt.trust_network, attempt.network):
+            if lockout.is_to_be_refreshed(self.rules, self._since(attempt.subject, network)):
+                self.seen[attempt.subject, network] = self.now
+            size = network.rpartition("/")[2]
+            alike = [key for key in self.seen if key[0] == attempt.subject and key[1].rpartition("/")[2] == size]
+            for key in sorted(alike, key=lambda key: -self.seen[key])[lockout.KNOWN_NETWORKS :]:
+                del self.seen[key]
+
+    def _since(self, subject: str, network: str) -> float | None:
+        seen = self.seen.get((subject, network))
+        return None if seen is None else self.now - seen
 
     def _check(self) -> None:
         if self.fail_with is not None:
@@ -184,7 +188,7 @@ class FakeLockoutBook:
         return {
             _what(scope, row.charge.attempt)
             for row in rows
-            if lockout.sheet_key(scope, row.charge.attempt) == key and (scope is Scope.ACCOUNT_NETWORK or not row.charge.known)
+            if lockout.sheet_key(scope, row.charge.attempt) == key and _is_on(scope, row.charge)
         }
 
     def _is_live(self, row: FakeFailure) -> bool:
@@ -199,9 +203,15 @@ class FakeLockoutBook:
         return (one.subject, one.network) == (other.subject, other.network)
 
 
+def _is_on(scope: Scope, charge: Charge) -> bool:
+    if scope in (Scope.TRUST, Scope.ACCOUNT_TRUST):
+        return not charge.exact
+    return scope is Scope.ACCOUNT_NETWORK or not charge.known
+
+
 def _what(scope: Scope, attempt: Attempt) -> object:
     """What a sheet counts different ones of."""
-    return attempt.subject if scope is Scope.NETWORK else attempt.fingerprint
+    return attempt.subject if scope in (Scope.NETWORK, Scope.TRUST) else attempt.fingerprint
 
 
 class FakeDomains:

@@ -72,9 +72,9 @@ class Authenticator:
         A client that is locked out waits as well, or it would only ask more often; so does one that cannot be answered, or the
         question that cannot be answered would be the cheapest one. One that is told to come again later has waited already.
         """
-        if verdict.result.denied:
+        if verdict.result.denied or verdict.locked:
             return max(self.delay, self._hasher.slowest)
-        return self.delay if verdict.result in (Result.LOCKED, Result.UNAVAILABLE) else 0.0
+        return self.delay if verdict.result is Result.UNAVAILABLE else 0.0
 
     def _count(self, verdict: Verdict, mechanism: str, network: str, seconds: float) -> None:
         result = verdict.result.value
@@ -91,7 +91,7 @@ def reply_for(verdict: Verdict) -> reply.Reply:
     """What a client is told."""
     if verdict.result is Result.OK:
         return reply.SIGNED_IN
-    if verdict.result is Result.LOCKED:
+    if verdict.locked:
         return reply.locked(verdict.locked)
     if verdict.result is Result.BUSY:
         return reply.AUTH_BUSY

@@ -45,7 +45,7 @@ class Verdict:
     row: LoginRow | None = None
     account: Account | None = field(default=None, repr=False)
     reason: str = ""
-    locked: float = 0.0  # seconds left, with LOCKED
+    locked: float = 0.0  # seconds left of the lock that is told; with LOCKED, and with all but OK from a locked network
     from_memo: bool = False
 
 

@@ -43,6 +43,16 @@ class Judge:
     async def _decide(self, credentials: Credentials, place: Place, row: LoginRow | None) -> Verdict:
         attempt = self._attempt(credentials, place, row)
         sheet = await self._book.look(attempt)
+        if sheet.network_locked is None:
+            return await self._judged(credentials, row, attempt, sheet)
+        try:
+            verdict = await self._judged(credentials, row, attempt, sheet)
+        except (Unavailable, UnknownScheme) as error:
+            verdict = undecided(error, row)
+        # A network that is locked hears of its lock alone, or it would learn who is known there
+        return verdict if verdict.result is Result.OK else replace(verdict, locked=sheet.network_locked)
+
+    async def _judged(self, credentials: Credentials, row: LoginRow | None, attempt: Attempt, sheet: Sheet) -> Verdict:
         if sheet.locked is not None:
             return Verdict(Result.LOCKED, row, locked=sheet.locked)
         recall = self._recall(credentials, row, attempt)

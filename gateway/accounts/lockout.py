@@ -1,10 +1,15 @@
 """The rules of lockout: which sheets an attempt is counted on, which locks hold it up, and how long a lock lasts.
 
-Three sheets count three things:
+Five sheets count five things:
 
 - account + network: different wrong passwords for one account from one network;
 - account: different wrong passwords for one account from all networks that it is not known from, in a day;
-- network: different accounts, existing or not, that fail from one network that none of them is known from.
+- network: different accounts, existing or not, that fail from one network that none of them is known from;
+- account + trust network: different wrong passwords for one account from a network that it is known from as a whole, in a day,
+  but for the exact networks in it where the account has signed in: these are neither counted there nor ever held up by it;
+- trust network: different accounts that fail from one wider network, again but for exact networks where they have signed in.
+
+The limits of the last two are those of the sheets beside them, so that no number of tries tells which account is known where.
 
 A sheet of an account belongs to its present stored hash (`stored_tag`), so that a changed password starts a clean one.
 A sheet that is full makes a lock, and counts from zero again when that lock is over. What is counted, and the clock, are in
@@ -13,7 +18,7 @@ the store (`gateway.store.lockouts`); nothing here keeps anything.
 
 import hashlib
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +28,7 @@ from gateway.config import Lockout
 DAY = 86400.0  # seconds: over which an account's failures are counted, and locks double
 CHARGE_GRACE = 30.0  # seconds a charge outlives `hash_wait`: by then its hash is done, or its process dead
 KNOWN_NETWORKS = 50  # an account, the latest ones
+TRUST_ACCOUNTS = 5  # times `network_accounts`: a wider network has many honest people in it
 _DOUBLINGS = 40  # past any duration that can be configured
 
 
@@ -32,6 +38,8 @@ class Scope(StrEnum):
     ACCOUNT_NETWORK = "account_network"
     ACCOUNT = "account"
     NETWORK = "network"
+    ACCOUNT_TRUST = "account_trust_network"
+    TRUST = "trust_network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,11 @@ class Sheet:
 
     locked: float | None
     scope: Scope | None
-    known: bool  # the account is known from this network
+    known: bool  # the account is known from this trust network
     has_failures: bool  # on the sheet of account + network, for a success to clear
     refresh_known: bool  # a success should be noted, lest the network be forgotten
+    exact: bool = False  # the account has signed in from this very network
+    network_locked: float | None = None  # seconds left of the network's own lock, whomever it holds up
 
     @property
     def to_be_noted(self) -> bool:
@@ -78,6 +88,7 @@ class Charge:
     id: int | None = None
     locked: float | None = None
     scope: Scope | None = None
+    exact: bool = False
 
     @property
     def admitted(self) -> bool:
@@ -131,17 +142,26 @@ def sheet_key(scope: Scope, attempt: Attempt) -> SheetKey:
             return SheetKey(attempt.subject, attempt.stored_tag, "")
         case Scope.NETWORK:
             return SheetKey("", "", attempt.network)
+        case Scope.ACCOUNT_TRUST:
+            return SheetKey(attempt.subject, attempt.stored_tag, attempt.trust_network)
+        case Scope.TRUST:
+            return SheetKey("", "", attempt.trust_network)
 
 
-def scopes(rules: Lockout, attempt: Attempt, *, known: bool) -> tuple[Scope, ...]:
+def scopes(rules: Lockout, attempt: Attempt, *, known: bool, exact: bool = False) -> tuple[Scope, ...]:
     """The sheets that the attempt is counted on, whose locks hold it up too; none that is switched off.
 
-    From a network that the account is known from, only the sheet of the two: what others do elsewhere, or here with
-    other accounts, must not shut the owner out.
+    `known`: the account is known from the trust network, `exact`: from this very network. From there, only the sheet of the two
+    counts: what others do elsewhere, or here with other accounts, must not shut the owner out.
     """
     if _is_allowed(attempt.network, rules):
         return ()
-    return tuple(scope for scope in Scope if limit(rules, scope) and (scope is Scope.ACCOUNT_NETWORK or not known))
+    wanted = {Scope.ACCOUNT_NETWORK}
+    if not known:
+        wanted |= {Scope.ACCOUNT, Scope.NETWORK}
+    if not exact and attempt.network != attempt.trust_network:
+        wanted |= {Scope.TRUST, Scope.ACCOUNT_TRUST} if known else {Scope.TRUST}
+    return tuple(scope for scope in Scope if scope in wanted and limit(rules, scope))
 
 
 def limit(rules: Lockout, scope: Scope) -> int:
@@ -150,13 +170,15 @@ def limit(rules: Lockout, scope: Scope) -> int:
         Scope.ACCOUNT_NETWORK: rules.failures,
         Scope.ACCOUNT: rules.account_failures,
         Scope.NETWORK: rules.network_accounts,
+        Scope.ACCOUNT_TRUST: rules.account_failures,
+        Scope.TRUST: TRUST_ACCOUNTS * rules.network_accounts,
     }
     return limits[scope]
 
 
 def window(rules: Lockout, scope: Scope) -> float:
     """Seconds after which a failure no longer counts."""
-    return DAY if scope is Scope.ACCOUNT else rules.window
+    return DAY if scope in (Scope.ACCOUNT, Scope.ACCOUNT_TRUST) else rules.window
 
 
 def lock_seconds(rules: Lockout, earlier: int) -> float:
@@ -180,15 +202,36 @@ def is_to_be_refreshed(rules: Lockout, seen: float | None) -> bool:
 
 
 def judge(
-    rules: Lockout, attempt: Attempt, locks: Mapping[SheetKey, float], *, seen: float | None, has_failures: bool
+    rules: Lockout,
+    attempt: Attempt,
+    locks: Mapping[SheetKey, float],
+    *,
+    seen: float | None,
+    seen_exact: float | None = None,
+    has_failures: bool,
 ) -> Sheet:
-    """The attempt's sheet. `locks`: seconds left of each lock on its sheets; `seen` as in `is_known`."""
-    known = is_known(rules, seen)
-    holding = [
-        (locks[key], scope) for scope in scopes(rules, attempt, known=known) if (key := sheet_key(scope, attempt)) in locks
-    ]
-    left, scope = max(holding, default=(None, None))
-    return Sheet(left, scope, known, has_failures, is_to_be_refreshed(rules, seen))
+    """The attempt's sheet. `locks`: seconds left of each lock on its sheets.
+
+    `seen` as in `is_known`, of the trust network, `seen_exact` of the network itself.
+    """
+    exact = is_known(rules, seen_exact)
+    known = exact or is_known(rules, seen)
+    left, scope = _longest(rules, attempt, locks, scopes(rules, attempt, known=known, exact=exact))
+    network_left, _ = _longest(rules, attempt, locks, scopes(rules, attempt, known=False), only=(Scope.NETWORK, Scope.TRUST))
+    refresh = is_to_be_refreshed(rules, seen) or is_to_be_refreshed(rules, seen_exact)
+    return Sheet(left, scope, known, has_failures, refresh, exact, network_left)
+
+
+def _longest(
+    rules: Lockout,
+    attempt: Attempt,
+    locks: Mapping[SheetKey, float],
+    among: Iterable[Scope],
+    only: Collection[Scope] = tuple(Scope),
+) -> tuple[float | None, Scope | None]:
+    """The lock that ends last on the sheets `among`."""
+    holding = [(locks[key], scope) for scope in among if scope in only and (key := sheet_key(scope, attempt)) in locks]
+    return max(holding, default=(None, None))
 
 
 def _is_allowed(network: str, rules: Lockout) -> bool:

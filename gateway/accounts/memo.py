@@ -4,9 +4,10 @@ Theory of operation. An answer is kept under a keyed digest that takes in the st
 the login row is read anew at every attempt, a moved hash cannot find the old answer: there is no lifetime to tune, and
 nothing to be told when a password changes.
 
-Right answers are kept one for each account and password, wrong ones in a place of their own with a bound of its own, so
-that guesses push out guesses and nobody's good password. Of a right one stays, when the hash moves, that the password
-was once right: a phone with last week's password is told from somebody who guesses.
+Right answers are kept one for each account and password, at most MOST_OF_ONE of an account. So an account that keeps changing
+its password, or has many that its hash does not tell apart, pushes out no other. Wrong ones have a place of their own with a
+bound of its own, so that guesses push out guesses and no good password. When the hash moves, it stays known of a right password
+that it was once right: a phone with last week's password is told from a guess.
 
 What is kept are HMAC-SHA256 digests (RFC 2104) under a key that only this process knows; neither a password nor a
 stored hash can be read off them, or tried against them without the key.
@@ -21,6 +22,10 @@ from gateway.accounts.seal import keyed_digest
 from gateway.metrics import Metrics
 
 T = TypeVar("T")
+
+_NOTHING = b"", b""
+
+MOST_OF_ONE = 5  # right passwords of one subject: the present one, and those that forgotten devices still use
 
 
 class Recall(StrEnum):
@@ -45,8 +50,9 @@ class Memo:
         self._metrics = metrics
         self._most_right = right
         self._most_wrong = wrong
-        self._right: OrderedDict[bytes, bytes] = OrderedDict()  # digest of the password -> digest with its stored hash
+        self._right: OrderedDict[bytes, tuple[bytes, bytes]] = OrderedDict()  # password -> with its stored hash, its subject
         self._wrong: OrderedDict[bytes, Recall] = OrderedDict()  # digest with its stored hash
+        self._owned: dict[bytes, list[bytes]] = {}  # digest of a subject -> those of its right passwords, the newest last
 
     def recall(self, subject: str, stored: str, secret: bytes) -> Recall | None:
         """What checking `secret` against `stored` came to, None when that is not known.
@@ -67,14 +73,29 @@ class Memo:
         password = self._password(subject, secret)
         check = self._check(password, stored)
         if recall is Recall.RIGHT:
-            _keep(self._right, password, check, self._most_right)
+            self._keep_right(subject, password, check)
         else:
             _keep(self._wrong, check, recall, self._most_wrong)
         self._metrics.verification_memo_entries.set(len(self._right) + len(self._wrong))
 
+    def _keep_right(self, subject: str, password: bytes, check: bytes) -> None:
+        owner = keyed_digest(self._keyed, b"o" + subject.encode("utf-8", "surrogatepass"))
+        if password not in self._right:
+            own = self._owned.setdefault(owner, [])
+            own.append(password)
+            if len(own) > MOST_OF_ONE:
+                del self._right[own.pop(0)]
+        self._right[password] = check, owner
+        self._right.move_to_end(password)
+        if len(self._right) > self._most_right:
+            oldest, (_, its_owner) = self._right.popitem(last=False)
+            self._owned[its_owner].remove(oldest)
+            if not self._owned[its_owner]:
+                del self._owned[its_owner]
+
     def _find(self, password: bytes, stored: str) -> Recall | None:
         check = self._check(password, stored)
-        if hmac.compare_digest(self._right.get(password, b""), check):
+        if hmac.compare_digest(self._right.get(password, _NOTHING)[0], check):
             self._right.move_to_end(password)
             return Recall.RIGHT
         if check in self._wrong:

@@ -5,7 +5,7 @@ import click
 from gateway.accounts.lockout import account_id
 from gateway.cli.listing import age, counted, json_option, print_rows
 from gateway.cli.settings import Settings, pass_settings
-from gateway.cli.subjects import network_named, subjects_of
+from gateway.cli.subjects import networks_named, subjects_of
 from gateway.errors import NotFound
 from gateway.store import lockout_listing
 from gateway.store.engine import opened
@@ -24,7 +24,8 @@ def list_lockouts(settings: Settings, as_json: bool) -> None:
     """Show the lockouts that hold now, a line each.
 
     Scope account_network: this network is locked out of this account. account: every network that the account is not known
-    from is. network: this network is locked out of every account that it is not known for.
+    from is. network: this network is locked out of every account that it is not known for. account_trust_network and
+    trust_network: the same for a wider network, but for the addresses in it where the account has signed in.
     """
     with opened(settings.store_url, write=False) as connection:
         found = lockout_listing.active(connection)
@@ -39,17 +40,17 @@ def clear(settings: Settings, name: str) -> None:
     """End the lockouts of an account or a network.
 
     Its failed sign-ins are forgotten too. ACCOUNT is a login, an account's id, or the name of a domain's SMTP user; NETWORK an
-    address or a network, as in 192.0.2.7 or 2001:db8::/64.
+    address or a network, as in 192.0.2.7 or 2001:db8::/64. For an address, the lockouts of the wider network around it end too.
     """
-    network = network_named(name, settings.own.lockout)
-    subjects = subjects_of(settings, name) if not network else set()
+    networks = networks_named(name, settings.own.lockout)
+    subjects = subjects_of(settings, name) if not networks else set()
     with opened(settings.store_url, write=True) as connection:
-        if network:
-            cleared = lockout_listing.clear_network(connection, network)
+        if networks:
+            cleared = lockout_listing.clear_networks(connection, networks)
         else:
             cleared = lockout_listing.clear_subjects(connection, subjects)
     if not cleared.locks and not cleared.failures:
-        raise NotFound(f"nothing is locked or counted for {network or name}")
+        raise NotFound(f"nothing is locked or counted for {networks[0] if networks else name}")
     click.echo(f"{counted(cleared.locks, 'lockout')} and {counted(cleared.failures, 'failed sign-in')} cleared.")
 
 

@@ -41,11 +41,12 @@ def subjects_of(settings: Settings, name: str) -> set[str]:
     return found | {credential_subject(user.id)} if user is not None else found
 
 
-def network_named(name: str, rules: Lockout) -> str:
-    """`name` as a network of the sheets: an address counts with the configured prefix. "" when it is neither."""
+def networks_named(name: str, rules: Lockout) -> list[str]:
+    """`name` as networks of the sheets: an address counts with the configured prefixes. None when it is neither."""
     try:
         if "/" in name:
-            return str(ipaddress.ip_network(name, strict=False))
-        return network_of(name, rules.ipv4_prefix, rules.ipv6_prefix)
+            return [str(ipaddress.ip_network(name, strict=False))]
+        exact = network_of(name, rules.ipv4_prefix, rules.ipv6_prefix)
+        return list(dict.fromkeys((exact, network_of(name, rules.trust_ipv4_prefix, rules.trust_ipv6_prefix))))
     except ValueError:
-        return ""
+        return []

@@ -6,7 +6,7 @@ Each is one short transaction on a connection from `gateway.store.engine.opened`
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
 from gateway.accounts.lockout import credential_id
 from gateway.store.clock import now
@@ -58,9 +58,10 @@ def clear_subjects(connection: Connection, subjects: Collection[str]) -> Cleared
     return _clear(connection, lockout.c.subject.in_(subjects), failure.c.subject.in_(subjects))
 
 
-def clear_network(connection: Connection, network: str) -> Cleared:
-    """End every lock of this network, of whichever account, and forget its failures."""
-    return _clear(connection, lockout.c.network == network, failure.c.network == network)
+def clear_networks(connection: Connection, networks: Collection[str]) -> Cleared:
+    """End every lock of these networks, of whichever account, and forget what failed from them."""
+    failures = or_(failure.c.network.in_(networks), failure.c.trust_network.in_(networks))
+    return _clear(connection, lockout.c.network.in_(networks), failures)
 
 
 def _clear(connection: Connection, locks: ColumnElement[bool], failures: ColumnElement[bool]) -> Cleared:

@@ -18,10 +18,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    false,
     literal_column,
 )
 
-HEAD = "0006"  # the migration that this code needs
+HEAD = "0007"  # the migration that this code needs
 
 metadata = MetaData()
 
@@ -150,15 +151,18 @@ failure = Table(
     Column("stored_tag", Text, nullable=False),
     Column("network", Text, nullable=False),
     Column("fingerprint", Integer, nullable=False),
-    Column("known", Boolean, nullable=False),  # whether the account was known from this network
+    Column("known", Boolean, nullable=False),  # whether the account was known from the trust network
     Column("confirmed", Boolean, nullable=False),  # False: a charge, whose hash runs or whose process died
     Column("at", Double, nullable=False),  # of the charge
+    Column("trust_network", Text, nullable=False, server_default=""),  # "": of a version that did not tell
+    Column("exact", Boolean, nullable=False, server_default=false()),  # whether the account was known from the network itself
     sqlite_autoincrement=True,  # a late refund must never meet another charge under its id
 )
 Index("failure_account_network", failure.c.subject, failure.c.network, failure.c.at)
 Index("failure_account", failure.c.subject, failure.c.at)
 Index("failure_network", failure.c.network, failure.c.at)
 Index("failure_at", failure.c.at)
+Index("failure_trust_network", failure.c.trust_network, failure.c.at)
 
 lockout = Table(  # every lock made, the ones that are over too: further ones last longer
     "lockout",
@@ -175,7 +179,7 @@ Index("lockout_sheet", lockout.c.subject, lockout.c.network, lockout.c.until)
 Index("lockout_network", lockout.c.network)
 Index("lockout_until", lockout.c.until)
 
-known_network = Table(
+known_network = Table(  # trust networks and, as rows of their own, the exact ones in them
     "known_network",
     metadata,
     Column("subject", Text, primary_key=True),

@@ -75,11 +75,12 @@ def _counted(scope: Scope) -> Select[Any]:
 
 
 def _what(scope: Scope) -> ColumnElement[Any]:
-    return failure.c.subject if scope is Scope.NETWORK else failure.c.fingerprint
+    return failure.c.subject if scope in (Scope.NETWORK, Scope.TRUST) else failure.c.fingerprint
 
 
 def _sheet(scope: Scope) -> ColumnElement[bool]:
     subject, network = failure.c.subject == bindparam("subject"), failure.c.network == bindparam("network")
+    trust_network = failure.c.trust_network == bindparam("trust_network")
     present = failure.c.stored_tag == bindparam("stored_tag")
     match scope:
         case Scope.ACCOUNT_NETWORK:
@@ -88,6 +89,10 @@ def _sheet(scope: Scope) -> ColumnElement[bool]:
             return and_(subject, present, not_(failure.c.known))
         case Scope.NETWORK:  # under whatever hash: the other accounts' present ones are not at hand
             return and_(network, not_(failure.c.known))
+        case Scope.ACCOUNT_TRUST:
+            return and_(subject, present, trust_network, not_(failure.c.exact))
+        case Scope.TRUST:
+            return and_(trust_network, not_(failure.c.exact))
 
 
 _CONFIRMED = {scope: _counted(scope).where(failure.c.confirmed) for scope in Scope}
@@ -120,14 +125,17 @@ _CLEAR_FAILURES = delete(failure).where(
 )
 _CLEAR_LOCKS = delete(lockout).where(lockout.c.subject == bindparam("subject"), lockout.c.network == bindparam("network"))
 _OF_NETWORK = and_(known_network.c.subject == bindparam("b_subject"), known_network.c.network == bindparam("b_network"))
-_SEEN = select(now() - known_network.c.seen).where(_OF_NETWORK)
+_SEEN = select(known_network.c.network, now() - known_network.c.seen).where(
+    known_network.c.subject == bindparam("subject"), known_network.c.network.in_(bindparam("networks", expanding=True))
+)
 _KNOW = insert(known_network).values(seen=now())
 _SEE_AGAIN = update(known_network).where(_OF_NETWORK).values(seen=now())
+_ALIKE = known_network.c.network.like(bindparam("alike"))  # of one size: exact ones must not push out trust networks
 _FORGET_OLDEST = delete(known_network).where(
     known_network.c.subject == bindparam("subject"),
     known_network.c.network.in_(
         select(known_network.c.network)
-        .where(known_network.c.subject == bindparam("subject"))
+        .where(known_network.c.subject == bindparam("subject"), _ALIKE)
         .order_by(known_network.c.seen.desc())
         .offset(KNOWN_NETWORKS)
     ),
@@ -141,7 +149,7 @@ def look(connection: Connection, rules: Lockout, attempts: Iterable[Attempt]) ->
     keys = {rules_of.sheet_key(scope, attempt) for attempt in attempts for scope in Scope}
     pairs = {
         "locks": sorted({(key.subject, key.network) for key in keys}),
-        "trusted": sorted({(each.subject, each.trust_network) for each in attempts}),
+        "trusted": sorted({(each.subject, network) for each in attempts for network in (each.trust_network, each.network)}),
         "failing": sorted({(each.subject, each.network) for each in attempts}),
     }
     found: dict[str, dict[SheetKey, float]] = {"lock": {}, "known": {}, "failure": {}}
@@ -151,15 +159,16 @@ def look(connection: Connection, rules: Lockout, attempts: Iterable[Attempt]) ->
 
 
 def _judge(rules: Lockout, attempt: Attempt, found: dict[str, dict[SheetKey, float]]) -> Sheet:
+    own = SheetKey(attempt.subject, "", attempt.network)
     seen = found["known"].get(SheetKey(attempt.subject, "", attempt.trust_network))
-    has_failures = SheetKey(attempt.subject, "", attempt.network) in found["failure"]
-    return rules_of.judge(rules, attempt, found["lock"], seen=seen, has_failures=has_failures)
+    exactly, failing = found["known"].get(own), own in found["failure"]
+    return rules_of.judge(rules, attempt, found["lock"], seen=seen, seen_exact=exactly, has_failures=failing)
 
 
 def _take_turn(connection: Connection) -> None:
     """Until the commit nobody else charges: what is counted holds until what follows from it is written down.
 
-    SQLite has one writer anyway. One lock for all sheets, because an attempt is counted on three, each shared with others.
+    SQLite has one writer anyway. One lock for all sheets, because an attempt is counted on several, each shared with others.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
@@ -170,21 +179,21 @@ def charge(connection: Connection, rules: Lockout, attempt: Attempt, life: float
     _take_turn(connection)
     sheet = look(connection, rules, [attempt])[attempt]
     if sheet.locked is not None:
-        return Charge(attempt, sheet.known, locked=sheet.locked, scope=sheet.scope)
-    scopes = rules_of.scopes(rules, attempt, known=sheet.known)
+        return Charge(attempt, sheet.known, locked=sheet.locked, scope=sheet.scope, exact=sheet.exact)
+    scopes = rules_of.scopes(rules, attempt, known=sheet.known, exact=sheet.exact)
     for scope in scopes:
-        mine = attempt.subject if scope is Scope.NETWORK else attempt.fingerprint
+        mine = attempt.subject if scope in (Scope.NETWORK, Scope.TRUST) else attempt.fingerprint
         others = connection.execute(_OTHERS[scope], {**_parameters(rules, scope, attempt), "life": life, "mine": mine})
         if others.scalar_one() >= rules_of.limit(rules, scope):
             # No lock yet: those before us are still being hashed, and how they end decides.
-            return Charge(attempt, sheet.known, locked=life, scope=scope)
-    return Charge(attempt, sheet.known, _insert(connection, attempt, known=sheet.known) if scopes else None)
+            return Charge(attempt, sheet.known, locked=life, scope=scope, exact=sheet.exact)
+    return Charge(attempt, sheet.known, _insert(connection, attempt, sheet) if scopes else None, exact=sheet.exact)
 
 
-def _insert(connection: Connection, attempt: Attempt, *, known: bool) -> int:
-    return int(
-        connection.execute(_CHARGE, {**_columns(attempt), "fingerprint": attempt.fingerprint, "known": known}).scalar_one()
-    )
+def _insert(connection: Connection, attempt: Attempt, sheet: Sheet) -> int:
+    standing = {"trust_network": attempt.trust_network, "known": sheet.known, "exact": sheet.exact}
+    new = {**_columns(attempt), **standing, "fingerprint": attempt.fingerprint}
+    return int(connection.execute(_CHARGE, new).scalar_one())
 
 
 def _columns(of: Attempt | SheetKey) -> dict[str, Any]:
@@ -194,7 +203,8 @@ def _columns(of: Attempt | SheetKey) -> dict[str, Any]:
 def _parameters(rules: Lockout, scope: Scope, attempt: Attempt) -> dict[str, Any]:
     key = rules_of.sheet_key(scope, attempt)
     locks = {"lock_subject": key.subject, "lock_tag": key.stored_tag, "lock_network": key.network}
-    return {**_columns(attempt), **locks, "window": rules_of.window(rules, scope)}
+    own = {**_columns(attempt), "trust_network": attempt.trust_network}
+    return {**own, **locks, "window": rules_of.window(rules, scope)}
 
 
 def refund(connection: Connection, charge: int) -> None:
@@ -211,7 +221,7 @@ def fail(connection: Connection, rules: Lockout, charge: Charge) -> list[tuple[S
     own = {"fingerprint": attempt.fingerprint, "charge": charge.id}
     connection.execute(_FORGET_REPEATED, {**_columns(attempt), **own})
     made = []
-    for scope in rules_of.scopes(rules, attempt, known=charge.known):
+    for scope in rules_of.scopes(rules, attempt, known=charge.known, exact=charge.exact):
         held = connection.execute(_CONFIRMED[scope], _parameters(rules, scope, attempt)).scalar_one()
         if held >= rules_of.limit(rules, scope):
             made.append((scope, _lock(connection, rules, scope, attempt)))
@@ -226,20 +236,24 @@ def _lock(connection: Connection, rules: Lockout, scope: Scope, attempt: Attempt
 
 
 def succeed(connection: Connection, rules: Lockout, attempt: Attempt, charge: int | None, life: float) -> None:
-    """Clear the sheet of account + network, the charge with the number `charge` included, and know the network."""
+    """Clear the sheet of account + network, the charge with the number `charge` included, and know both networks."""
     _take_turn(connection)
     pair = {"subject": attempt.subject, "network": attempt.network}
     connection.execute(_CLEAR_FAILURES, {**pair, "charge": charge, "life": life})
     connection.execute(_CLEAR_LOCKS, pair)
-    trusted = {"b_subject": attempt.subject, "b_network": attempt.trust_network}
-    seen = connection.execute(_SEEN, trusted).scalar()
-    if not rules_of.is_to_be_refreshed(rules, seen):
+    networks = list(dict.fromkeys((attempt.trust_network, attempt.network)))
+    found = dict(tuple(row) for row in connection.execute(_SEEN, {"subject": attempt.subject, "networks": networks}))
+    for network in networks:
+        if rules_of.is_to_be_refreshed(rules, found.get(network)):
+            _see(connection, attempt.subject, network, again=network in found)
+
+
+def _see(connection: Connection, subject: str, network: str, *, again: bool) -> None:
+    if again:
+        connection.execute(_SEE_AGAIN, {"b_subject": subject, "b_network": network})
         return
-    if seen is not None:
-        connection.execute(_SEE_AGAIN, trusted)
-        return
-    connection.execute(_KNOW, {"subject": attempt.subject, "network": attempt.trust_network})
-    connection.execute(_FORGET_OLDEST, {"subject": attempt.subject})
+    connection.execute(_KNOW, {"subject": subject, "network": network})
+    connection.execute(_FORGET_OLDEST, {"subject": subject, "alike": "%/" + network.rpartition("/")[2]})
 
 
 def delete_oldest(column: Any, keep: float, limit: int) -> Delete:

@@ -372,12 +372,74 @@ def test_failures_from_known_networks_lock_nobody_else_out(subject: Subject) -> 
     subject.use(account_failures=3)
     right(subject)
     wrong(subject, *guesses(4))
-    wrong(subject, *guesses(4, address="192.0.2.9"))
+    wrong(subject, *guesses(3, address="192.0.2.9"))
     assert locked(subject, address="203.0.113.1") is None
     wrong(subject, *guesses(2, address="203.0.113.1"))
     assert locked(subject, address="203.0.113.2") is None
     wrong(subject, attempt(2, address="203.0.113.2"))
     assert locked(subject, address="203.0.113.3") is Scope.ACCOUNT
+
+
+# Inside a trust network
+
+
+def neighbour(n: int) -> str:
+    return f"192.0.2.{n}"
+
+
+def test_guesses_from_new_networks_of_a_known_one_are_bounded_and_hold_no_owner(subject: Subject) -> None:
+    right(subject)
+    guesses_there = [attempt(n, address=neighbour(2 + n % 200)) for n in range(50)]
+    wrong(subject, *guesses_there)
+    assert locked(subject, address=neighbour(210)) is Scope.ACCOUNT_TRUST
+    assert not charge(subject, attempt(99, address=neighbour(211))).admitted
+    assert locked(subject) is None  # where the owner has signed in
+    assert locked(subject, account="a:8", address=neighbour(210)) is None
+    assert locked(subject, address=elsewhere(1)) is None
+    assert locked(subject, tag="changed", address=neighbour(210)) is None
+    wrong(subject, *guesses(4))
+    right(subject)
+
+
+def test_the_owners_own_mistakes_do_not_count_for_the_wider_network(subject: Subject) -> None:
+    subject.use(account_failures=3, failures=0)
+    right(subject)
+    wrong(subject, *guesses(3))
+    assert locked(subject) is None
+
+
+def test_a_spray_over_a_wider_network_locks_it_but_for_where_owners_signed_in(subject: Subject) -> None:
+    subject.use(network_accounts=2)
+    right(subject, account="a:1", address=neighbour(1))
+    right(subject, account="a:2", address=neighbour(2))
+    sprayed = [attempt(1, account=f"a:{n}", address=neighbour(n)) for n in range(10, 20)]
+    wrong(subject, *sprayed[:9])
+    assert locked(subject, account="a:1", address=neighbour(200)) is None
+    wrong(subject, sprayed[9])
+    assert locked(subject, account="a:1", address=neighbour(200)) is Scope.TRUST
+    assert locked(subject, account="l:made-up", tag="", address=neighbour(201)) is Scope.TRUST
+    assert locked(subject, account="a:1", address=neighbour(1)) is None
+    assert locked(subject, account="a:2", address=neighbour(1)) is Scope.TRUST
+    assert look(subject, attempt(account="a:1", address=neighbour(1))).network_locked is not None
+    assert locked(subject, account="a:1", address=elsewhere(1)) is None
+
+
+def test_a_burst_from_new_networks_of_a_known_one_is_bounded(subject: Subject) -> None:
+    right(subject)
+    burst = [deferred(subject.book.charge(attempt(n, address=neighbour(2 + n)))) for n in range(120)]
+    charges = [subject.wait(each) for each in burst]
+    assert sum(each.admitted for each in charges) == 50
+    assert {each.scope for each in charges if not each.admitted} == {Scope.ACCOUNT_TRUST}
+
+
+def test_many_addresses_of_one_network_push_out_no_other_trust_network(subject: Subject) -> None:
+    right(subject, address=elsewhere(1))
+    for n in range(KNOWN_NETWORKS + 2):
+        subject.pass_time(1.0)
+        right(subject, address=neighbour(n))
+    assert look(subject, attempt(address=elsewhere(1))).known
+    sheets = [look(subject, attempt(address=neighbour(n))) for n in (0, KNOWN_NETWORKS + 1)]
+    assert [(each.known, each.exact) for each in sheets] == [(True, False), (True, True)]
 
 
 def test_a_burst_from_many_networks_is_bounded(subject: Subject) -> None:

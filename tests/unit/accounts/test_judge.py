@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from gateway import reply
+from gateway.accounts.authenticator import reply_for
 from gateway.accounts.decision import Place, Result, Verdict
 from gateway.accounts.lockout import Attempt, Charge
 from gateway.accounts.model import Credentials
@@ -215,3 +217,47 @@ def test_a_row_of_another_table_spelling_is_one_sheet() -> None:
     world.results("a", login="Demo@Example.com")
     world.results("b", login="DEMO@example.com")
     assert world.results("c", "secret") == ["wrong", "locked"]
+
+
+NEIGHBOUR = Place("192.0.2.9/32", "192.0.2.0/24")
+
+
+def lock_the_network(world: World, place: Place) -> float:
+    """Made-up logins until the network is locked; the seconds that it says."""
+    for n in range(RULES.network_accounts):
+        assert world.decide("guess", f"nobody{n}@example.com", place).result is Result.UNKNOWN
+    verdict = world.decide("guess", "somebody@example.com", place)
+    assert verdict.result is Result.LOCKED
+    return verdict.locked
+
+
+@pytest.mark.parametrize("place", [HOME, NEIGHBOUR], ids=["where she signed in", "beside it"])
+def test_a_locked_network_hears_of_its_lock_alone(place: Place) -> None:
+    world = World()
+    assert world.results("secret") == ["ok"]
+    locked = lock_the_network(world, place)
+    for password in ("wrong", "wrong", "other", "third", "fourth"):
+        verdict = world.decide(password, place=place)
+        assert verdict.locked == locked
+        assert reply_for(verdict) == reply.locked(locked)
+    assert reply_for(world.decide("secret", DISABLED.login, place)) == reply.locked(locked)
+
+
+def test_an_owner_signs_in_from_a_locked_network_where_she_is_known() -> None:
+    world = World()
+    assert world.results("secret") == ["ok"]
+    locked = lock_the_network(world, NEIGHBOUR)
+    assert world.results("secret", place=NEIGHBOUR) == ["ok"]
+    assert world.results("secret", place=HOME) == ["ok"]
+    world.move("new")
+    stale = world.decide("secret", place=NEIGHBOUR)
+    assert (stale.result, stale.locked) == (Result.STALE, locked)
+
+
+def test_an_answer_that_cannot_be_given_is_the_locks_as_well() -> None:
+    world = World()
+    assert world.results("secret") == ["ok"]
+    locked = lock_the_network(world, NEIGHBOUR)
+    world.hasher.busy = True
+    busy = world.decide("other", place=NEIGHBOUR)
+    assert (busy.result, busy.locked) == (Result.BUSY, locked)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from gateway.accounts.memo import Memo, Recall
+from gateway.accounts.memo import MOST_OF_ONE, Memo, Recall
 from gateway.metrics import Metrics
 
 KEY = b"k" * 32
@@ -111,7 +111,7 @@ class TestBounds:
             self.memo.remember("a:1", STORED, b"guess %d" % n, (Recall.WRONG, Recall.STALE)[n % 2])
         assert self.known("a:1", "a:2", "a:3") == ["a:1", "a:2", "a:3"]
         assert [n for n in range(1000) if self.memo.recall("a:1", STORED, b"guess %d" % n)] == list(range(995, 1000))
-        assert len(digests(self.memo)) == 3 + 3 + 5
+        assert len(digests(self.memo)) == 3 + 3 + 3 + 5
 
     def test_good_ones_push_out_good_ones_alone(self) -> None:
         self.remember("a:0", recall=Recall.WRONG)
@@ -126,6 +126,21 @@ class TestBounds:
         self.remember("a:1", "new", recall=recall)
         assert self.known(*full) == [subject for subject in full if subject != "a:2"]
 
+    def test_one_subject_pushes_out_only_its_own(self) -> None:
+        one = Memo(KEY, Metrics(CollectorRegistry()), right=100, wrong=5)
+        one.remember("a:1", STORED, b"secret", Recall.RIGHT)
+        for n in range(1000):
+            one.remember("a:2", STORED, b"secret %d" % n, Recall.RIGHT)
+        assert one.recall("a:1", STORED, b"secret") is Recall.RIGHT
+        kept = [n for n in range(1000) if one.recall("a:2", STORED, b"secret %d" % n)]
+        assert kept == list(range(1000 - MOST_OF_ONE, 1000))
+        assert one.was_right("a:2", b"secret 999")
+        assert not one.was_right("a:2", b"secret 0")
+
+    def test_a_subject_that_was_pushed_out_leaves_nothing(self) -> None:
+        self.remember(*(f"a:{n}" for n in range(1000)))
+        assert len(digests(self.memo)) == 3 * 3
+
     def test_remembered_again_takes_no_room(self) -> None:
         self.remember("a:1", "a:2", *["a:3"] * 100)
         assert self.known("a:1", "a:2", "a:3") == ["a:1", "a:2", "a:3"]
@@ -137,7 +152,10 @@ def digests(one: Memo) -> set[bytes]:
 
 
 def _octets(entries: dict[Any, Any]) -> list[bytes]:
-    return [part for item in entries.items() for part in item if isinstance(part, bytes)]
+    parts = [
+        part for key, value in entries.items() for part in (key, *(value if isinstance(value, (list, tuple)) else (value,)))
+    ]
+    return [part for part in parts if isinstance(part, bytes)]
 
 
 def test_nothing_is_there_in_clear() -> None:
