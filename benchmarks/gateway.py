@@ -78,6 +78,7 @@ _DEFAULTS: dict[str, Any] = {
         "daily_recipients": 0,
         "connections": _ENOUGH,
         "connections_per_network": _ENOUGH,
+        "new_connections_per_network": 0,
         "messages_per_session": _ENOUGH,
     },
     "relay": {"retry": ["1m", "5m", "15m"]},

@@ -5,9 +5,12 @@ end the waiting: two more system calls and a turn of the reactor for each line o
 calls gives up Python's lock as well, for which other threads stand in line.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.tcp import Connection, Port, Server
+
+ACCEPTS = 5  # connections in one turn of the reactor
 
 
 class PromptConnection(Server):
@@ -20,8 +23,19 @@ class PromptConnection(Server):
 
 
 def prompt(port: Port) -> Port:
-    """Let the connections that `port` accepts from now on be such."""
+    """Let the connections that `port` accepts from now on be such, and let it accept few in one turn of the reactor.
+
+    Twisted accepts a hundred at once, and more each time that there are as many: a flood of connections that are reset at once
+    then takes all the time there is, and the sessions that are open wait for seconds.
+    """
     port.transport = PromptConnection
+    read: Callable[[], None] = port.doRead
+
+    def read_a_few() -> None:
+        port.numberAccepts = ACCEPTS
+        read()
+
+    port.doRead = read_a_few  # type: ignore[method-assign]
     return port
 
 

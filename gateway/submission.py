@@ -67,7 +67,7 @@ class Rules:
 
 @dataclass(slots=True)
 class Peer:
-    """The other end: its address as it counts for us, the networks it is in, and what its TLS is ("" without)."""
+    """The other end: its address as it counts for us, the networks it is in, and its TLS cipher suite ("" without)."""
 
     address: str
     network: str
@@ -143,7 +143,7 @@ class Submission:
         account, rules = self._account, self._rules.limits
         size = account.message_size if account else rules.message_size
         recipients = await self._quota.most_recipients(account, rules) if account else rules.recipients
-        limits = (f"SIZE {size}", f"LIMITS RCPTMAX={recipients}")
+        limits = (f"SIZE {size}", f"LIMITS MAILMAX={rules.messages_per_session} RCPTMAX={recipients}")  # RFC 9422
         return reply.extensions(self._rules.hostname, (*event.keywords, *limits))
 
     async def _authenticate(self, event: events.Authenticate) -> Reply:

@@ -197,6 +197,7 @@ class Wire(StringTransport):
 
     secured = False
     version = "TLSv1.3"  # of its TLS
+    cipher_suite = "TLS_AES_256_GCM_SHA384"
     protocol: Any  # who reads from it
 
     def setTcpNoDelay(self, enabled: bool) -> None: ...

@@ -113,6 +113,7 @@ class Limits(Section):
     on_daily_limit: Literal["defer", "reject", "suspend"] = "defer"
     connections: Positive = 1000
     connections_per_network: Positive = 50
+    new_connections_per_network: Count = 6000
     auth_failures_per_session: Positive = 3
     errors_per_session: Positive = 20
     messages_per_session: Positive = 1000

@@ -15,7 +15,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.errors import ConfigError
 
-SELF_SIGNED_FOR = timedelta(days=825)
+# Mail programs refuse certificates that live longer than 398 days (CA/Browser Forum, Baseline Requirements 6.3.2)
+SELF_SIGNED_FOR = timedelta(days=397)
+RENEWED_BEFORE = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +77,13 @@ def self_signed(folder: Path, hostname: str, now: float) -> tuple[Path, Path]:
 def _still_good(certificate: Path, key: Path, hostname: str, now: float) -> bool:
     try:
         pair = read_pair(certificate, key, "tls")
-        check_dates(pair, now + timedelta(days=30).total_seconds(), "tls")
+        check_dates(pair, now + RENEWED_BEFORE.total_seconds(), "tls")
     except ConfigError:
         return False
-    names = pair.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    leaf = pair.chain[0]
+    if leaf.not_valid_after_utc - leaf.not_valid_before_utc > SELF_SIGNED_FOR:  # an earlier version made it
+        return False
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return hostname in names.get_values_for_type(x509.DNSName)
 
 
@@ -87,14 +92,15 @@ def _make(certificate: Path, key: Path, hostname: str, now: datetime) -> None:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     names: list[x509.GeneralName] = [x509.DNSName(n) for n in dict.fromkeys((hostname, "localhost"))]
     names += [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", "::1")]
+    begin = now - timedelta(hours=1)  # for clients whose clock is slow
     built = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + SELF_SIGNED_FOR)
+        .not_valid_before(begin)
+        .not_valid_after(begin + SELF_SIGNED_FOR)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -12,14 +12,41 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+MAX_NETWORKS = 10_000  # whose new connections are counted
+
+
 class Admission(StrEnum):
     """What becomes of a new connection; also the label of connections_total."""
 
     ACCEPTED = "accepted"
     TOO_MANY = "too_many"
     TOO_MANY_OF_NETWORK = "too_many_of_network"
+    TOO_FAST = "too_fast"  # more new connections of its network in a minute than it may have
     PROXY_REFUSED = "proxy_refused"  # a trusted proxy sent no PROXY header, or a bad one
     PROXY_GONE = "proxy_gone"  # it left before its header was there, as simple health checks do
+
+
+class Pace:
+    """New connections of each network: at most so many at once, and so many in each minute after that.
+
+    A bucket of tokens for each network that came lately, MAX_NETWORKS of them. It knows nothing of other processes: the kernel
+    spreads the connections of a flood over all of them.
+    """
+
+    def __init__(self) -> None:
+        self._left: dict[str, tuple[float, float]] = {}  # tokens, and when that was, the network that came last at the end
+
+    def admit(self, network: str, now: float, per_minute: int) -> bool:
+        """Whether one more is within the pace; `now` in seconds by any clock, and `per_minute` 0 for no limit."""
+        if not per_minute:
+            return True
+        left, since = self._left.pop(network, (per_minute, now))
+        left = min(per_minute, left + (now - since) * per_minute / 60)
+        admitted = left >= 1
+        self._left[network] = left - admitted, now
+        if len(self._left) > MAX_NETWORKS:
+            del self._left[next(iter(self._left))]
+        return admitted
 
 
 class Elsewhere(Protocol):

@@ -14,12 +14,12 @@ from gateway import maillog
 from gateway.config import Listen
 from gateway.deadline import Deadline
 from gateway.edge import proxy_protocol
-from gateway.edge.limits import Admission, is_within
+from gateway.edge.limits import Admission, is_within, network_of
 from gateway.edge.proxy_protocol import BadHeader
 from gateway.edge.server import Edge, SubmissionProtocol
 
 HEADER_WAIT = 5.0  # seconds for the whole header; the specification wants 3 at least, for a TCP segment sent twice
-SAY_EVERY = 60.0  # seconds between two log lines about a listener's refused proxies
+SAY_EVERY = 60.0  # seconds between two log lines about a listener's refused proxies, or networks that are too fast
 
 
 class SubmissionFactory(Factory):
@@ -30,17 +30,34 @@ class SubmissionFactory(Factory):
     def __init__(self, edge: Edge, listen: Listen) -> None:
         self.edge = edge
         self.listen = listen
-        self._said_until = 0.0
+        self._said_until = self._fast_until = 0.0
         self._unsaid = 0
 
-    def buildProtocol(self, addr: Any) -> Protocol:
-        return ProxiedConnection(self) if is_within(addr.host, self.listen.proxy_protocol_from) else self.session()
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        """None closes a connection of a network that opens too many: without a word, or a flood of them would cost as much."""
+        if is_within(addr.host, self.listen.proxy_protocol_from):
+            return ProxiedConnection(self)
+        edge = self.edge
+        per_minute, rules = edge.rules.limits.new_connections_per_network, edge.lockout
+        network = network_of(addr.host, rules.ipv4_prefix, rules.ipv6_prefix)
+        if edge.pace.admit(network, edge.clock.seconds(), per_minute) or is_within(addr.host, rules.allow):
+            return self.session()
+        self._too_fast(network)
+        return None
 
     def session(self, client: str = "") -> SubmissionProtocol:
         return SubmissionProtocol(self.edge, self.listen, client)
 
     def count(self, admission: Admission) -> None:
         self.edge.metrics.connections_total.labels(self.listen.label, admission.value).inc()
+
+    def _too_fast(self, network: str) -> None:
+        """Count it, and say it now and then."""
+        self.count(Admission.TOO_FAST)
+        now = self.edge.clock.seconds()
+        if now >= self._fast_until:
+            maillog.connection_refused(network, Admission.TOO_FAST.value)
+            self._fast_until = now + SAY_EVERY
 
     def proxy_refused(self, proxy: str, reason: str) -> None:
         """Count it, and say it now and then: a proxy without the header is refused at each of its connections."""

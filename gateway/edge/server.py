@@ -24,7 +24,7 @@ from gateway import maillog, reply
 from gateway.config import Listen, Lockout
 from gateway.deadline import Deadline
 from gateway.edge.command_counts import CommandCounts
-from gateway.edge.limits import Admission, Door, network_of
+from gateway.edge.limits import Admission, Door, Pace, network_of
 from gateway.edge.tls import ServerTls
 from gateway.errors import Refused, StorageFull, Unavailable
 from gateway.metrics import Metrics
@@ -69,6 +69,7 @@ class Edge:
     lockout: Lockout
     metrics: Metrics
     clock: Any  # IReactorTime
+    pace: Pace = field(default_factory=Pace)
     sessions: set[Connection] = field(default_factory=set)
     draining: bool = False
     counts: CommandCounts = field(init=False)
@@ -167,8 +168,9 @@ class SubmissionProtocol(Protocol):
 
     def handshakeCompleted(self) -> None:
         self._handshake = False
-        self._peer.tls = self._tcp().version
-        self._edge.metrics.tls_handshakes_total.labels(self._peer.tls, "ok").inc()
+        tls = self._tcp()
+        self._peer.tls = tls.cipher_suite
+        self._edge.metrics.tls_handshakes_total.labels(tls.version, "ok").inc()
         if not self._ending:
             self._deadline.clear()
             self._wait_for_peer()

@@ -35,7 +35,7 @@ class Trace:
     helo: str  # the client's own words
     client: str | None  # its IP address; None when hidden
     protocol: str  # "ESMTPSA" and so on, RFC 3848; "UTF8SMTPSA", RFC 6531 section 4.3
-    tls: str  # "TLSv1.3", or "" without TLS
+    tls: str  # the registered name of the cipher suite, as "TLS_AES_128_GCM_SHA256", or "" without TLS
 
 
 def check(header: Header) -> list[tuple[str, Address]]:
@@ -122,9 +122,8 @@ def _received(trace: Trace, date: str) -> bytes:
 
     A hidden client's EHLO name is left out with its address, for it often is the name of its machine or its address.
     """
-    tls = f" ({trace.tls})" if trace.tls else ""
-    by = f"by {trace.hostname} with {trace.protocol}{tls}"
-    clauses = [by, f"id {trace.queue_id}; {date}"]
+    tls = f"\r\n\ttls {trace.tls}" if trace.tls else ""  # RFC 8314 section 4.3
+    clauses = [f"by {trace.hostname} with {trace.protocol}", f"id {trace.queue_id}{tls}; {date}"]
     if trace.client is not None:
         clauses.insert(0, _client(trace.helo, trace.client))
     return ("Received: " + "\r\n\t".join(clauses) + "\r\n").encode()

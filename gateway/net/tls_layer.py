@@ -27,6 +27,18 @@ MAX_ANSWERS = 16 * 1024
 AT_ONCE = 64 * 1024  # octets: more waits for its turn in the reactor
 
 
+# OpenSSL's own names of the suites of TLS 1.2 that a server of ours takes; those of 1.3 have no others than the registered ones
+_REGISTERED = {
+    f"ECDHE-{key}-{suite}": f"TLS_ECDHE_{key}_WITH_{registered}"
+    for key in ("ECDSA", "RSA")
+    for suite, registered in (
+        ("AES128-GCM-SHA256", "AES_128_GCM_SHA256"),
+        ("AES256-GCM-SHA384", "AES_256_GCM_SHA384"),
+        ("CHACHA20-POLY1305", "CHACHA20_POLY1305_SHA256"),
+    )
+}
+
+
 class TlsLayer(Protocol):
     """`inner` is told `handshakeCompleted()`, and gets and gives plain text; it may write before that.
 
@@ -58,6 +70,12 @@ class TlsLayer(Protocol):
         """ "TLSv1.3", once the handshake is done."""
         version: str = self._tls.version()
         return version
+
+    @property
+    def cipher_suite(self) -> str:
+        """The name that is registered for it, once the handshake is done: "TLS_AES_128_GCM_SHA256"."""
+        name: str = self._tls.cipher()[0]
+        return _REGISTERED.get(name, name)
 
     # What the transport calls
 

@@ -86,4 +86,7 @@ RULES: dict[str, Rule] = {
     "TURN": Rule(says=reply.NOT_IMPLEMENTED, junk=True),
     "QUIT": Rule(says=reply.BYE, argument=False),
 }
+# What browsers, and pages that misuse them, send to any port: the session ends before a body could be taken for commands
+# (Postfix: smtpd_forbidden_commands).
+FOREIGN = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 VERBS = frozenset(RULES)

@@ -13,6 +13,8 @@ from gateway.smtp.events import MailFrom, RcptTo
 
 # command = verb *( SP argument )
 _COMMAND = re.compile(rb"([A-Za-z]{1,12})(?: +(.*))?", re.DOTALL)
+# A header line of HTTP or of mail: whoever sends it is not, or no longer, speaking SMTP
+_HEADER_LINE = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,60}:")
 # ehlo = "EHLO" SP ( Domain / address-literal ); real clients send whatever their host is called, in whatever letters
 _HELLO = re.compile(r"[!-~\ufffd]{1,255}")
 # Path = "<" [ A-d-l ":" ] Mailbox ">"; a source route is read over (section 4.1.2, appendix C), never without a mailbox
@@ -39,8 +41,10 @@ class Command(NamedTuple):  # made for each line: a third of what a frozen datac
 def command(line: bytes) -> Command:
     """Raises Refused(BAD_COMMAND) for what has no verb."""
     match = _COMMAND.fullmatch(line.rstrip(b" "))  # trailing white space is common and harmless
-    if match is None:  # of a BDAT we do not know how much to read over
-        raise Refused(reply.BAD_CHUNK_SIZE if line[:4].upper() == b"BDAT" else reply.BAD_COMMAND)
+    if match is None:
+        if line[:4].upper() == b"BDAT":  # we do not know how much to read over
+            raise Refused(reply.BAD_CHUNK_SIZE)
+        raise Refused(reply.NOT_SMTP if _HEADER_LINE.match(line) else reply.BAD_COMMAND)
     return Command(match[1].decode("ascii").upper(), match[2] or b"")
 
 

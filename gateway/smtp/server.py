@@ -19,7 +19,7 @@ from gateway import reply
 from gateway.errors import Refused
 from gateway.reply import Reply
 from gateway.smtp import events, grammar, sasl
-from gateway.smtp.commands import IN_TRANSACTION, MAX_LINE, RULES, Rule, SessionSettings, State
+from gateway.smtp.commands import FOREIGN, IN_TRANSACTION, MAX_LINE, RULES, Rule, SessionSettings, State
 from gateway.smtp.events import Event
 from gateway.smtp.framing import (
     BareLineEnd,
@@ -170,7 +170,7 @@ class ServerSession:
         command = grammar.command(line)
         rule = RULES.get(command.verb)
         if rule is None:
-            raise Refused(reply.BAD_COMMAND)
+            raise Refused(reply.NOT_SMTP if command.verb in FOREIGN else reply.BAD_COMMAND)
         self._verb = command.verb
         if rule.junk:
             self._count_junk()

@@ -38,7 +38,7 @@ def _bare_line_feed(gateway: GatewayProcess) -> None:
     for octets in (b"NOOP\nNOOP\r\n", b"NOOP\rNOOP\r\n", b"NO\0OP\r\n"):
         with hello(gateway) as wire:
             wire.send(octets)
-            assert wire.reply().head == "521 5.5.2"
+            assert wire.reply().head == "421 4.5.2"
             assert wire.rest() == b""
 
 

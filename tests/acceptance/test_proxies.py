@@ -86,7 +86,7 @@ def test_nobody_else_is_believed(behind: GatewayProcess) -> None:
     with Wire(behind.starttls) as wire:
         assert wire.reply().code == 220
         wire.send(version2(NEIGHBOUR))
-        assert wire.rest().splitlines()[-1].startswith(b"521 5.5.2 ")
+        assert wire.rest().splitlines()[-1].startswith(b"421 4.5.2 ")
     assert attempt(behind).code == 235
     assert {line["network"] for line in behind.logged("sign-in")} == {"127.0.0.1/32"}
 

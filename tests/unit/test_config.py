@@ -55,6 +55,7 @@ def test_defaults_of_limits_lockout_and_relay(tmp_path: Path) -> None:
         "on_daily_limit": "defer",
         "connections": 1000,
         "connections_per_network": 50,
+        "new_connections_per_network": 6000,
         "auth_failures_per_session": 3,
         "errors_per_session": 20,
         "messages_per_session": 1000,

@@ -1,5 +1,6 @@
 """A connection that sends at once: order and amount over real sockets, whatever the peer does meanwhile."""
 
+import socket
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
@@ -10,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from gateway.prompt import prompt, write_promptly
+from gateway.prompt import ACCEPTS, prompt, write_promptly
 
 reactor: Any = global_reactor
 BLOCK = bytes(range(256)) * 4096  # a MiB
@@ -85,6 +86,23 @@ class PromptTest(TestCase):
         assert self.client.wire not in reactor.getWriters()
         yield self.server.until(17)
         assert bytes(self.server.heard) == b"EHLO gw.example\r\n"
+
+    @inlineCallbacks
+    def test_a_port_accepts_few_connections_in_a_turn(self) -> Any:
+        listening = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1", backlog=100)
+        self.addCleanup(listening.stopListening)
+        listening.stopReading()
+        built: list[int] = []
+        turns = 0
+        listening.factory.buildProtocol = lambda addr: built.append(turns)
+        clients = [socket.create_connection(("127.0.0.1", listening.getHost().port)) for _ in range(3 * ACCEPTS)]
+        prompt(listening).startReading()
+        while len(built) < len(clients):
+            turns += 1
+            yield deferLater(reactor, 0)
+        for client in clients:
+            client.close()
+        assert max(built.count(turn) for turn in built) <= ACCEPTS
 
     @inlineCallbacks
     def test_a_line_goes_behind_what_waits(self) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from gateway.edge import certificates
 from gateway.edge.certificates import check_dates, read_pair, self_signed
 from gateway.errors import ConfigError
 from tests.unit.edge.certificate_files import NOW, write_pair
@@ -93,9 +94,20 @@ def test_the_self_signed_one(tmp_path: Path) -> None:
 
 def test_it_is_kept_as_long_as_it_is_good(tmp_path: Path) -> None:
     first = self_signed(tmp_path, "localhost", NOW)[0].read_bytes()
-    assert self_signed(tmp_path, "localhost", NOW + 700 * DAY)[0].read_bytes() == first
-    renewed = self_signed(tmp_path, "localhost", NOW + 800 * DAY)[0].read_bytes()
+    assert self_signed(tmp_path, "localhost", NOW + 360 * DAY)[0].read_bytes() == first
+    renewed = self_signed(tmp_path, "localhost", NOW + 370 * DAY)[0].read_bytes()
     assert renewed != first
+
+
+def test_it_lives_no_longer_than_mail_programs_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def life() -> timedelta:
+        leaf = read_pair(*self_signed(tmp_path, "localhost", NOW), "tls").chain[0]
+        return leaf.not_valid_after_utc - leaf.not_valid_before_utc
+
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr(certificates, "SELF_SIGNED_FOR", timedelta(days=825))
+        assert life() == timedelta(days=825)
+    assert life() == timedelta(days=397)
 
 
 def test_it_is_made_anew_for_another_name_or_when_it_is_broken(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.edge.limits import Admission, Door, address_of, network_of
+from gateway.edge.limits import MAX_NETWORKS, Admission, Door, Pace, address_of, network_of
 
 
 def test_the_total_and_the_networks_are_counted() -> None:
@@ -87,3 +87,20 @@ def test_no_more_than_this_process_has_room_for() -> None:
     assert not door.reserve()
     door.leave("192.0.2.1/32")
     assert door.reserve()
+
+
+def test_new_connections_of_a_network_come_at_their_pace() -> None:
+    pace = Pace()
+    assert [pace.admit("a", 0.0, 60) for _ in range(61)] == [True] * 60 + [False]
+    assert pace.admit("b", 0.0, 60)
+    assert [pace.admit("a", 1.5, 60), pace.admit("a", 1.5, 60)] == [True, False]
+    assert [pace.admit("a", 1000.0, 60) for _ in range(61)] == [True] * 60 + [False]
+    assert pace.admit("a", 1000.0, 0)
+
+
+def test_the_networks_whose_pace_is_known_are_bounded() -> None:
+    pace = Pace()
+    for n in range(MAX_NETWORKS + 1):
+        pace.admit(str(n), 0.0, 1)
+    assert pace.admit("0", 0.0, 1)  # forgotten
+    assert not pace.admit(str(MAX_NETWORKS), 0.0, 1)

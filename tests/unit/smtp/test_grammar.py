@@ -44,10 +44,15 @@ def test_command(line: bytes, found: tuple[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b" ", b" NOOP", b"NOOP\t", b"NOOP-1", b"1NOOP", b"ABCDEFGHIJKLM", b"\xc3\xa4", b"Host: a", b"."]
+    "line", [b"", b" ", b" NOOP", b"NOOP\t", b"NOOP-1", b"1NOOP", b"ABCDEFGHIJKLM", b"\xc3\xa4", b"-a: b", b"."]
 )
 def test_no_command(line: bytes) -> None:
     assert refusal(lambda: grammar.command(line)) == reply.BAD_COMMAND
+
+
+@pytest.mark.parametrize("line", [b"Host: a", b"host:a", b"Content-Length: 5", b"From: a@x.example", b"X-1:"])
+def test_a_header_line_ends_the_session(line: bytes) -> None:
+    assert refusal(lambda: grammar.command(line)) == reply.NOT_SMTP
 
 
 NAMES = {

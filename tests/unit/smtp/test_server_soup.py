@@ -93,7 +93,7 @@ def test_what_is_counted_is_what_was_said(soup: bytes) -> None:
     found = talk(soup)
     said = codes(found.said)
     assert said[0] == 220
-    assert [code for code in said[1:] if code not in (334, 421)] == [code for _, code in found.counted]
+    assert [code for code in said[1:] if code not in (334, 421)] == [code for _, code in found.counted if code != 421]
     assert {verb for verb, _ in found.counted} <= VERBS | {"UNKNOWN"}
 
 
