@@ -8,6 +8,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.tcp import Port
 
+from gateway import address
+from gateway.address import Address
 from gateway.config import Config, Listen
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
@@ -79,6 +81,7 @@ class Node:
             stores.metrics,
             stores.clock.now,
             self._ids.make,
+            _postmaster(settings),
         )
         self._edge = Edge(rules, door, self._tls, settings.lockout, stores.metrics, self._reactor)
 
@@ -155,6 +158,12 @@ class Node:
         if in_time:
             limit.cancel()
         return in_time
+
+
+def _postmaster(settings: Config) -> Address:
+    """The configured address, or that of this host, whatever it is called: mail for it is never refused."""
+    configured = settings.server.postmaster
+    return address.parse(configured) if configured else Address("postmaster", settings.server.hostname)
 
 
 def _schedule(settings: Config) -> Schedule:

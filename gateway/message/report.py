@@ -16,11 +16,11 @@ from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
 
+from gateway.xtext import decoded
+
 MAX_DIAGNOSTIC = 512  # characters of a next hop's words
 MAX_ORIGINAL = 500  # characters of ORCPT, ENVID and a remote server's name
 
-_HEXCHAR = re.compile(r"\+([0-9A-F]{2})")  # xtext, RFC 3461 section 4
-_UNITEXT = re.compile(r"\\x\{([0-9A-F]{2,6})\}")  # EmbeddedUnicodeChar, RFC 6533 section 3
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 section 2
 
 
@@ -193,10 +193,10 @@ def _status_part(
 ) -> _Part:
     """The machine's part: a block about the message, then one for each recipient (RFC 3464 section 2)."""
     # Addresses beyond ASCII are what makes it message/global-delivery-status; other words can do without their accents.
-    utf8 = not all(fate.address.isascii() and _decoded(fate.orcpt).isascii() for fate in fates)
+    utf8 = not all(fate.address.isascii() and decoded(fate.orcpt).isascii() for fate in fates)
     message = [f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(original.arrived)}"]
     if original.envid:
-        message.insert(0, f"Original-Envelope-Id: {_clean(_decoded(original.envid), MAX_ORIGINAL)}")
+        message.insert(0, f"Original-Envelope-Id: {_clean(decoded(original.envid), MAX_ORIGINAL)}")
     blocks = [message, *(_recipient_block(action, fate, retry_until) for fate in fates)]
     content = "\r\n".join("".join(_folded(line) for line in block) for block in blocks)
     if utf8:
@@ -212,7 +212,7 @@ def _recipient_block(action: Action, fate: Fate, retry_until: datetime | None) -
     ]
     kind, _, original = fate.orcpt.partition(";")
     if original:
-        lines.insert(0, f"Original-Recipient: {_clean(kind, 40)}; {_clean(_decoded(original), MAX_ORIGINAL)}")
+        lines.insert(0, f"Original-Recipient: {_clean(kind, 40)}; {_clean(decoded(original), MAX_ORIGINAL)}")
     if fate.remote:
         lines.append(f"Remote-MTA: dns; {_clean(fate.remote, MAX_ORIGINAL)}")
     if fate.code:
@@ -265,12 +265,6 @@ def _clean(text: str, limit: int) -> str:
     """Somebody else's words on one line: whatever could break it, hide in it or turn it round becomes a space."""
     visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text[: 4 * limit])
     return " ".join(visible.split())[:limit]
-
-
-def _decoded(xtext: str) -> str:
-    """The text behind xtext, and behind RFC 6533's form of it; what is neither stays as it is."""
-    plain = _HEXCHAR.sub(lambda found: chr(int(found[1], 16)), xtext)
-    return _UNITEXT.sub(lambda found: chr(min(int(found[1], 16), 0x10FFFF)), plain)
 
 
 def _is_utf8(octets: bytes) -> bool:
