@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybe
 from twisted.internet.tcp import Port
 
 from gateway import address
+from gateway.accounts.owners import Owners
 from gateway.address import Address
 from gateway.config import Config, Listen
 from gateway.edge.limits import Door
@@ -18,7 +19,7 @@ from gateway.edge.tls import ServerTls
 from gateway.hops import next_hops
 from gateway.prompt import prompt
 from gateway.queue.ids import QueueIds
-from gateway.queue.reports import Reporter
+from gateway.queue.reports import OwnersOnly, Reporter
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
 from gateway.queue.senders import Senders
@@ -50,7 +51,11 @@ class Node:
 
     def _wire_queue(self) -> None:
         stores, settings = self._stores, self._stores.settings
-        reporter = Reporter(settings.server.hostname, stores.bodies, self._ids.make, stores.clock.now)
+        owners = Owners(stores.sign_in.directory, stores.sign_in.directory, stores.sign_in.domains)
+        self._owners_only = OwnersOnly(owners, self._reactor, active=settings.senders.envelope == "any")
+        reporter = Reporter(
+            settings.server.hostname, stores.bodies, self._ids.make, stores.clock.now, owners_only=self._owners_only
+        )
         self._relay = next_hops(settings, stores, self._reactor)
         senders = Senders(stores.outbox, stores.sign_in.directory, self._reactor)
         self._runner = Runner(
@@ -121,6 +126,7 @@ class Node:
         self._stores.settings = new
         edge = self._edge
         edge.rules.limits, edge.rules.senders, edge.rules.hide_client = new.limits, new.senders, new.server.hide_client
+        self._owners_only.active = new.senders.envelope == "any"
         edge.door.total, edge.door.per_network = new.limits.connections, new.limits.connections_per_network
         edge.lockout = new.lockout
         self._stores.sign_in.reload(new)

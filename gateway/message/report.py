@@ -91,19 +91,51 @@ def report(
     kind = "global-delivery-status" if "global" in status.content_type else "delivery-status"
     eight_bit = any(part.encoding == "8bit" for part in parts)
     lines = [
+        *_first_lines(_SUBJECTS[action], original, hostname, report_id, date),
+        f'Content-Type: multipart/report; report-type={kind};\r\n\tboundary="{boundary}"',
+        f"Content-Transfer-Encoding: {'8bit' if eight_bit else '7bit'}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8"), _multipart(boundary, parts)
+
+
+def summary(count: int, original: Original, *, hostname: str, report_id: str, date: datetime) -> tuple[bytes, bytes]:
+    """The last report on a message's failed blind recipients: how many more failed than got a report each.
+
+    It names none of them, so it has no part for machines. Arguments and answer as those of `report`.
+    """
+    recipients = "1 more blind recipient" if count == 1 else f"{count} more blind recipients"
+    text = "\n\n".join(
+        _wrapped(paragraph)
+        for paragraph in (
+            f"This is the mail server at {hostname}.",
+            f"Your message of {format_datetime(original.arrived)} could not be delivered to {recipients} (Bcc).",
+            "You got a report of its own for each of the first ones. The log of this server has all of them: ask its operator.",
+            "The message will not be tried again. Its header is attached, so that you can recognise it.",
+        )
+    )
+    readable = _readable("text/plain; charset=utf-8", f"{text}\n".replace("\n", "\r\n").encode("utf-8"))
+    parts = [readable, _returned_part(Action.FAILED, (), original)]
+    boundary = _boundary(report_id, parts)
+    lines = _first_lines(_SUBJECTS[Action.FAILED], original, hostname, report_id, date)
+    lines += [f'Content-Type: multipart/mixed;\r\n\tboundary="{boundary}"', "Content-Transfer-Encoding: 7bit"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8"), _multipart(boundary, parts)
+
+
+def _first_lines(subject: str, original: Original, hostname: str, report_id: str, date: datetime) -> list[str]:
+    return [
         f'From: "Mail Delivery System" <MAILER-DAEMON@{hostname}>',
         f"To: <{original.sender}>",
-        f"Subject: {_SUBJECTS[action]}",
+        f"Subject: {subject}",
         f"Date: {format_datetime(date)}",
         f"Message-ID: <{report_id}@{hostname}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type={kind};\r\n\tboundary="{boundary}"',
-        f"Content-Transfer-Encoding: {'8bit' if eight_bit else '7bit'}",
     ]
+
+
+def _multipart(boundary: str, parts: Sequence[_Part]) -> bytes:
     delimiter = f"--{boundary}".encode("ascii")
-    body = b"".join(delimiter + b"\r\n" + part.encode() + b"\r\n" for part in parts) + delimiter + b"--\r\n"
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8"), body
+    return b"".join(delimiter + b"\r\n" + part.encode() + b"\r\n" for part in parts) + delimiter + b"--\r\n"
 
 
 def status_code(code: int, enhanced: str) -> str:
