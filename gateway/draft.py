@@ -39,7 +39,7 @@ class Draft:
         self._block: bytearray | None = bytearray()  # the header while it is not complete
         self._begun = False  # whether it is known that a header begins the message, or that there is none
         self._headless = False  # the header was over where its first line should be, at `_first` in the block
-        self._first = 0
+        self._first = self._mailbox_lines = 0
 
     async def take(self, data: bytes) -> None:
         """Some more octets. What goes wrong with them is in `refusal` afterwards."""
@@ -75,7 +75,7 @@ class Draft:
         if self.refusal is None and (flaw := _flaw(end, bare_newlines)):
             self.refusal = reply.bad_content(flaw)
         if self.refusal is None and self._block is not None:  # the message ends with its header
-            rest = await self._end_header(self._block, last=True)
+            rest = await self._end_header(self._block, 0, last=True)
             if rest and self.refusal is None:
                 await self._store(rest)
         if self.refusal is not None:
@@ -101,10 +101,9 @@ class Draft:
         seen = len(block)
         block += data
         if not self._begun:
-            seen = 0
-            self._look_at_first_line(block, last=len(block) > MAX_HEADER)
+            seen = self._look_at_first_line(block, seen, last=len(block) > MAX_HEADER)
         if self._headless:
-            return await self._end_header(block, last=False)
+            return await self._end_header(block, seen, last=False)
         end = headers.find_end(block, seen)
         if end < 0 or end > MAX_HEADER:
             if len(block) > MAX_HEADER:
@@ -114,30 +113,37 @@ class Draft:
         await self._parse(bytes(block[: end - len(b"\r\n")]))
         return rest
 
-    def _look_at_first_line(self, block: bytearray, *, last: bool) -> None:
-        """Give a message without a header its empty line, once its first line is whole; `last`: it is as whole as it gets."""
-        for count in range(MAX_MAILBOX_LINES + 1):
-            end = block.find(b"\r\n", self._first)
-            if end < 0 and not last:
-                return
-            end = end + 2 if end >= 0 else len(block)
-            put = headers.before_first_line(bytes(block[self._first : end]), mailbox_lines=count < MAX_MAILBOX_LINES)
-            block[self._first : self._first] = put
-            self._headless = put == b"\r\n"
-            if self._headless or not put:
-                break
-            self._first = end + len(put)
-        self._begun = True
+    def _look_at_first_line(self, block: bytearray, seen: int, *, last: bool) -> int:
+        """Give a message without a header its empty line, once its first line is whole; `last`: it is as whole as it gets.
 
-    async def _end_header(self, block: bytearray, *, last: bool) -> bytes:
+        `seen` octets have been looked at before; the answer is how many have for whoever looks next.
+        """
+        while not self._begun:
+            end = block.find(b"\r\n", max(self._first, seen - 1))
+            if end < 0 and not last:
+                return seen
+            end = end + 2 if end >= 0 else len(block)
+            put = headers.before_first_line(
+                bytes(block[self._first : end]), mailbox_lines=self._mailbox_lines < MAX_MAILBOX_LINES
+            )
+            block[self._first : self._first] = put
+            seen = 0
+            self._headless = put == b"\r\n"
+            self._begun = self._headless or not put
+            if not self._begun:
+                self._mailbox_lines += 1
+                self._first = end + len(put)
+        return 0
+
+    async def _end_header(self, block: bytearray, seen: int, *, last: bool) -> bytes:
         """The header of a message that has none, or that ends with it, is there; what belongs to the body comes back."""
         if not self._begun:
-            self._look_at_first_line(block, last=last)
+            seen = self._look_at_first_line(block, seen, last=last)
         if not self._headless:
             await self._parse(bytes(block))
             return b""
         body = self._first + len(b"\r\n")
-        if not last and len(block) <= MAX_HEADER and block.find(b"\r\n\r\n", body) < 0:
+        if not last and len(block) <= MAX_HEADER and block.find(b"\r\n\r\n", max(body, seen - 3)) < 0:
             return b""  # a Bcc may come
         rest = bytes(block[body:])
         if headers.has_blind_field(rest[:MAX_HEADER]):
