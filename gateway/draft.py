@@ -116,7 +116,7 @@ class Draft:
     def _look_at_first_line(self, block: bytearray, seen: int, *, last: bool) -> int:
         """Give a message without a header its empty line, once its first line is whole; `last`: it is as whole as it gets.
 
-        `seen` octets have been looked at before; the answer is how many have for whoever looks next.
+        `seen` octets have been looked at before; answers how many have been for the next look.
         """
         while not self._begun:
             end = block.find(b"\r\n", max(self._first, seen - 1))

@@ -3,7 +3,7 @@
 import re
 
 _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
-_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")  # EmbeddedUnicodeChar, as anybody may read it
+_UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")  # EmbeddedUnicodeChar, in letters of either case
 _ESCAPE = re.compile(r"\\(?!x\{[0-9A-Fa-f]{1,6}\})")  # a backslash that begins no such form
 
 
