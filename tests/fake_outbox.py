@@ -128,7 +128,7 @@ class FakeOutbox:
         for record in ours:
             self._settle(record)
         self.records += ours
-        queued = list(reports) if ours or not records else []
+        queued = wanted = list(reports) if ours or not records else []
         ids = {self.rows[record.outcome.recipient.id].message_id for record in ours}
         if len(ours) == 1 and ours[0].outcome.recipient.field is Field.BCC and ours[0].state is State.FAILED:
             queued = queued if self._failed_blind(*ids) <= MAX_BLIND_REPORTS else []
@@ -138,7 +138,7 @@ class FakeOutbox:
         excess = max((self._failed_blind(id_) - MAX_BLIND_REPORTS for id_ in self.dropped - before), default=0)
         for report in [*queued, more(excess)] if more is not None and excess > 0 else queued:
             self._insert(report, lease=False)
-        unsent = tuple(report for report in reports if report not in queued)
+        unsent = tuple(report for report in wanted if report not in queued)
         return Recorded(bodies, late, unsent, max(0, excess) if more is not None else 0)
 
     def _failed_blind(self, message_id: str) -> int:

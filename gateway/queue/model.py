@@ -190,8 +190,10 @@ More = Callable[[int], NewMessage]
 class Recorded:
     """What became of records and reports.
 
-    `bodies`: spooled ones that nobody needs any more; `late`: ids of recipients that were not ours now; `unsent`: reports that
-    were not queued; `more`: how many failed blind recipients the report of `More` tells of, 0 when it was not queued.
+    `bodies`: spooled ones that nobody needs any more; `late`: ids of recipients that were not ours now.
+    `unsent`: reports past MAX_BLIND_REPORTS, whose bodies can go. A report on late outcomes is none of them: a commit that
+    looked failed may have queued it.
+    `more`: how many failed blind recipients the report of `More` tells of, 0 when it was not queued.
     """
 
     bodies: Sequence[Spooled] = ()

@@ -102,11 +102,12 @@ def record(connection: Connection, told: Sequence[Told]) -> list[Recorded]:
     of_each = [[settled.pop(one.outcome.recipient.id, None) for one in records] for records, *_ in told]
     files, ended = _ended(connection, {id_ for ids in of_each for id_ in ids if id_ is not None})
     due = _due_reports(told, of_each)
+    wanted = list(due)
     excess = _withdraw_excess(connection, told, of_each, due, ended)
     recorded = []
-    for index, ((records, reports, _), ids) in enumerate(zip(told, of_each, strict=True)):
+    for index, ((records, *_), ids) in enumerate(zip(told, of_each, strict=True)):
         bodies = [files.pop(id_) for id_ in dict.fromkeys(ids) if id_ in files]
-        unsent = tuple(report for report in reports if report not in due[index])
+        unsent = tuple(report for report in wanted[index] if report not in due[index])
         recorded.append(Recorded(bodies, _late(records, ids), unsent, excess.get(index, 0)))
     insert_messages(connection, [(report, None) for reports in due for report in reports])
     return recorded

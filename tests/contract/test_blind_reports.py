@@ -105,3 +105,14 @@ def test_those_written_down_together_are_counted_together(subject: Subject) -> N
     assert sum(len(each.unsent) for each in recorded) == 10
     assert sum(each.more for each in recorded) == 10
     assert queued_reports(subject) == ["10 more", *["one"] * MAX_BLIND_REPORTS]
+
+
+def test_a_report_on_a_late_outcome_keeps_its_body(subject: Subject) -> None:
+    """The commit that looked failed may have come through: then the report is queued, and named by its row."""
+    (one,) = leased(subject, new("M", *blind(1))).recipients
+    settle(subject, failed(one))
+    again_told = settle(subject, failed(one))
+    assert again_told.late == {one.id}
+    assert not again_told.unsent
+    assert again_told.more == 0
+    assert queued_reports(subject) == ["one"]
