@@ -4,23 +4,26 @@ An `Address` keeps the text it was written in, so it prints back to the same add
 spellings of one address have in common. Anything that two programs could read in two ways is refused:
 comments, encoded words, control and invisible characters, text that is not in Unicode normal form C, domains that
 IDNA2008 does not know, whether written in letters or as A-labels ("xn--...").
+
+Two rules of RFC 5321 are left aside, because addresses in use break them and still have one reading: a local part may be
+longer than 64 octets (GitHub, VERP), and may have dots at its ends and side by side (docomo.ne.jp).
 """
 
 import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 import idna
 
-MAX_LOCAL = 64  # octets, RFC 5321 section 4.5.3.1.1
 MAX_DOMAIN = 255  # octets, section 4.5.3.1.2
 MAX_ADDRESS = 254  # octets: a path is at most 256 with its angle brackets, section 4.5.3.1.3
 
 # RFC 5321 section 4.1.2, with RFC 6531 section 3.3 (UTF8-non-ascii in atext, qtextSMTP and sub-domain)
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
-_DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
+_DOT_STRING = re.compile(rf"\.*{_ATEXT}(?>(?:{_ATEXT}|\.)*)")
 # Quoted-string = DQUOTE *QcontentSMTP DQUOTE;  qtextSMTP = %d32-33 / %d35-91 / %d93-126
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
 # sub-domain = Let-dig [Ldh-str]
@@ -29,12 +32,21 @@ _PLAIN = re.compile(
     r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
+_IPV4_START = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _A_LABEL_PREFIX = "xn--"
 # What some letters are for those who fold compatibility forms (NFKC): U+FF20 is "@" to them
 _SPECIALS = frozenset('()<>[]:;@\\,." ')
 # Invisible, unassigned or private characters make two addresses look like one.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp", "Zs"})
+
+
+class DomainFlaw(StrEnum):
+    """Why a domain cannot be one of the public DNS (RFC 6409 section 4.2)."""
+
+    ONE_LABEL = "one label"
+    BARE_IP = "an IP address without brackets"
+    NUMERIC = "a number as its last label"
 
 
 class AddressError(ValueError):
@@ -79,6 +91,18 @@ class Address:
         return f"{unquoted(self.local)}@{self.domain_key}"
 
 
+def domain_flaw(domain: str) -> DomainFlaw | None:
+    """What keeps a valid domain from being fully qualified; None for one that is, and for an address literal."""
+    if domain.startswith("["):
+        return None
+    rest, dot, last = domain.rpartition(".")
+    if not dot:
+        return DomainFlaw.ONE_LABEL
+    if not (last.isascii() and last.isdigit()):  # RFC 3696 section 2: no top-level domain is all digits
+        return None
+    return DomainFlaw.BARE_IP if _IPV4_START.fullmatch(rest) else DomainFlaw.NUMERIC
+
+
 def ascii_lower(text: str) -> str:
     """`text` with A to Z in lower case, and nothing else changed."""
     return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
@@ -100,8 +124,6 @@ def parse(text: str) -> Address:
     local, at, domain = text.rpartition("@")
     if not at or not local or not domain:
         raise AddressError("not of the form local@domain")
-    if len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL:
-        raise AddressError(f"local part longer than {MAX_LOCAL} octets")
     if _PLAIN.fullmatch(text) is None or _A_LABEL_PREFIX in domain.lower():
         _check_local(local)
         _check_domain(domain)

@@ -156,6 +156,11 @@ def body_unavailable(queue_id: str, reason: str) -> None:
     log.error("a body cannot be read", queue_id=queue_id, reason=reason)
 
 
+def report_not_sent(queue_id: str, account: str, reason: str) -> None:
+    """A report that `senders.envelope = "any"` keeps back."""
+    log.warning("report not sent", queue_id=queue_id, account=account, reason=reason)
+
+
 def outcomes_lost(queue_id: str, recipients: int, reason: str) -> None:
     """We stop and the store does not take outcomes: those recipients are tried again by the next life."""
     log.error("outcomes of deliveries could not be written down", queue_id=queue_id, recipients=recipients, reason=reason)

@@ -8,6 +8,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, maybeDeferred
 from twisted.internet.tcp import Port
 
+from gateway import address
+from gateway.accounts.owners import Owners
+from gateway.address import Address
 from gateway.config import Config, Listen
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
@@ -16,7 +19,7 @@ from gateway.edge.tls import ServerTls
 from gateway.hops import next_hops
 from gateway.prompt import prompt
 from gateway.queue.ids import QueueIds
-from gateway.queue.reports import Reporter
+from gateway.queue.reports import OwnersOnly, Reporter
 from gateway.queue.runner import Runner
 from gateway.queue.schedule import Schedule
 from gateway.queue.senders import Senders
@@ -48,7 +51,11 @@ class Node:
 
     def _wire_queue(self) -> None:
         stores, settings = self._stores, self._stores.settings
-        reporter = Reporter(settings.server.hostname, stores.bodies, self._ids.make, stores.clock.now)
+        owners = Owners(stores.sign_in.directory, stores.sign_in.directory, stores.sign_in.domains)
+        self._owners_only = OwnersOnly(owners, self._reactor, active=settings.senders.envelope == "any")
+        reporter = Reporter(
+            settings.server.hostname, stores.bodies, self._ids.make, stores.clock.now, owners_only=self._owners_only
+        )
         self._relay = next_hops(settings, stores, self._reactor)
         senders = Senders(stores.outbox, stores.sign_in.directory, self._reactor)
         self._runner = Runner(
@@ -79,6 +86,7 @@ class Node:
             stores.metrics,
             stores.clock.now,
             self._ids.make,
+            _postmaster(settings),
         )
         self._edge = Edge(rules, door, self._tls, settings.lockout, stores.metrics, self._reactor)
 
@@ -118,6 +126,7 @@ class Node:
         self._stores.settings = new
         edge = self._edge
         edge.rules.limits, edge.rules.senders, edge.rules.hide_client = new.limits, new.senders, new.server.hide_client
+        self._owners_only.active = new.senders.envelope == "any"
         edge.door.total, edge.door.per_network = new.limits.connections, new.limits.connections_per_network
         edge.lockout = new.lockout
         self._stores.sign_in.reload(new)
@@ -155,6 +164,12 @@ class Node:
         if in_time:
             limit.cancel()
         return in_time
+
+
+def _postmaster(settings: Config) -> Address:
+    """The configured address, or that of this host, whatever it is called: mail for it is never refused."""
+    configured = settings.server.postmaster
+    return address.parse(configured) if configured else Address("postmaster", settings.server.hostname)
 
 
 def _schedule(settings: Config) -> Schedule:

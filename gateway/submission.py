@@ -5,17 +5,17 @@ reads octets nor writes them.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from gateway import maillog, reply
+from gateway import address, maillog, reply
 from gateway.accounts import policy
 from gateway.accounts.authenticator import Authenticator
 from gateway.accounts.decision import Place
 from gateway.accounts.model import MAX_LOGIN, MAX_PASSWORD, Account, Credentials
 from gateway.accounts.ports import Domains
-from gateway.address import Address
+from gateway.address import Address, DomainFlaw
 from gateway.config import Limits, Senders
 from gateway.draft import Draft
 from gateway.errors import Refused
@@ -33,6 +33,17 @@ from gateway.smtp import events
 from gateway.smtp.events import Event
 
 _FIELDS = {field.value: field for field in Field}
+_SENDER_FLAWS = {
+    DomainFlaw.ONE_LABEL: reply.INCOMPLETE_SENDER,
+    DomainFlaw.BARE_IP: reply.BARE_IP_SENDER,
+    DomainFlaw.NUMERIC: reply.NUMERIC_SENDER,
+}
+_RECIPIENT_FLAWS = {
+    DomainFlaw.ONE_LABEL: reply.INCOMPLETE_RECIPIENT,
+    DomainFlaw.BARE_IP: reply.BARE_IP_RECIPIENT,
+    DomainFlaw.NUMERIC: reply.NUMERIC_RECIPIENT,
+}
+_BOUNCERS = ("mailer-daemon", "postmaster")  # who a mail server's own reports are from
 _NO_REFUSAL = (421, 451)  # replies that say nothing about what was asked for
 
 
@@ -63,6 +74,7 @@ class Rules:
     metrics: Metrics
     now: Callable[[], float]  # seconds since the epoch, by the store's clock
     new_id: Callable[[], str]
+    postmaster: Address  # whom mail for <Postmaster> goes to
 
 
 @dataclass(slots=True)
@@ -160,6 +172,8 @@ class Submission:
         await self.closed()  # a message whose chunk was refused may still be there
         self._account = account = await self._rules.authenticator.check_open(self._signed_in())
         policy.check_size(account.message_size, event.size or 0)
+        if event.sender is not None:
+            _check_domain(event.sender, _SENDER_FLAWS)
         await self._check_sender(event.sender, set())
         await self._quota.begin(account)
         self._transaction = _Transaction(event)
@@ -184,7 +198,10 @@ class Submission:
 
     async def _rcpt(self, event: events.RcptTo) -> Reply:
         recipients = self._open().recipients
-        key = event.recipient.exact_key
+        to = self._destination(event.recipient)
+        if to is event.recipient:
+            _check_domain(to, _RECIPIENT_FLAWS)
+        key = to.exact_key
         if key not in recipients:  # a repeated one is accepted, and delivered once
             count = len(recipients) + 1
             policy.check_recipients(count, self._rules.limits.recipients)
@@ -192,6 +209,12 @@ class Submission:
                 await self._admit(event, count)
             recipients[key] = event
         return reply.RECIPIENT_OK
+
+    def _destination(self, recipient: Address) -> Address:
+        """To whom it goes: mail for this server's postmaster to the configured address (RFC 5321 section 4.5.1)."""
+        if recipient.local.lower() != "postmaster" or recipient.domain.lower() not in ("", self._rules.hostname):
+            return recipient
+        return self._rules.postmaster
 
     async def _admit(self, event: events.RcptTo, recipients: int) -> None:
         """The day has no room for one more, as far as we know: whether that is so. Raises Refused, Unavailable."""
@@ -201,7 +224,7 @@ class Submission:
             self._rules.limits,
             recipients,
             sender=str(sender) if sender else "",
-            recipient=str(event.recipient),
+            recipient=str(self._destination(event.recipient)),
         )
 
     # Message
@@ -262,8 +285,15 @@ class Submission:
         """From and Sender belong to the account. Raises Refused, Unavailable."""
         rule = self._rules.senders.header_from
         for name, author in draft.senders:
-            if not await self._may_send_as(author, rule, owned):
+            if not self._is_bounce_of(author) and not await self._may_send_as(author, rule, owned):
                 raise Refused(reply.not_your_header(name))
+
+    def _is_bounce_of(self, author: Address) -> bool:
+        """Whether this is a report of a mail server that may send such: by its MAILER-DAEMON or postmaster, from <>."""
+        hosts = self._rules.senders.bounces_from
+        if not hosts or self._open().mail.sender is not None:
+            return False
+        return author.local.lower() in _BOUNCERS and author.domain_key in hosts
 
     def _header(self, transaction: _Transaction, draft: Draft) -> bytes:
         """The header as it is queued, with its empty line. Raises Refused."""
@@ -287,7 +317,7 @@ class Submission:
         asked = list(transaction.recipients.values())
         transaction.places = draft.placements([event.recipient for event in asked])
         recipients = [
-            NewRecipient(str(event.recipient), _FIELDS[place], event.notify, event.orcpt)
+            NewRecipient(str(self._destination(event.recipient)), _FIELDS[place], event.notify, event.orcpt)
             for event, place in zip(asked, transaction.places, strict=True)
         ]
         sender = str(mail.sender) if mail.sender else ""
@@ -336,3 +366,10 @@ class Submission:
         draft = self._open().draft
         assert draft is not None
         return draft
+
+
+def _check_domain(given: Address, replies: Mapping[DomainFlaw, Reply]) -> None:
+    """Its domain is fully qualified (RFC 6409 section 4.2). Raises Refused."""
+    flaw = address.domain_flaw(given.domain)
+    if flaw is not None:
+        raise Refused(replies[flaw])

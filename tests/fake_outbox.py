@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from gateway.errors import Unavailable
 from gateway.queue.allowance import Denied
 from gateway.queue.model import (
+    MAX_BLIND_REPORTS,
     Added,
     Duplicate,
+    Field,
     Hold,
+    More,
     NewMessage,
     QueueCounts,
     Queued,
@@ -119,17 +122,29 @@ class FakeOutbox:
             taken.append(self._queued(message_id, rows))
         return taken
 
-    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Recorded:
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage], more: More | None = None) -> Recorded:
         self._check()
         ours = [record for record in records if self._is_ours(record.outcome.recipient)]
         for record in ours:
             self._settle(record)
         self.records += ours
-        if ours or not records:
-            for report in reports:
-                self._insert(report, lease=False)
+        queued = wanted = list(reports) if ours or not records else []
+        ids = {self.rows[record.outcome.recipient.id].message_id for record in ours}
+        if len(ours) == 1 and ours[0].outcome.recipient.field is Field.BCC and ours[0].state is State.FAILED:
+            queued = queued if self._failed_blind(*ids) <= MAX_BLIND_REPORTS else []
         late = frozenset(record.outcome.recipient.id for record in records if record not in ours)
-        return Recorded(self._drop({self.rows[record.outcome.recipient.id].message_id for record in ours}), late)
+        before = set(self.dropped)
+        bodies = self._drop(ids)
+        excess = max((self._failed_blind(id_) - MAX_BLIND_REPORTS for id_ in self.dropped - before), default=0)
+        for report in [*queued, more(excess)] if more is not None and excess > 0 else queued:
+            self._insert(report, lease=False)
+        unsent = tuple(report for report in wanted if report not in queued)
+        return Recorded(bodies, late, unsent, max(0, excess) if more is not None else 0)
+
+    def _failed_blind(self, message_id: str) -> int:
+        rows = [row for row in self.rows.values() if row.message_id == message_id and row.state is State.FAILED]
+        heard = [row.recipient for row in rows if not row.recipient.notify or "FAILURE" in row.recipient.notify]
+        return sum(one.field is Field.BCC for one in heard)
 
     async def release(self, recipients: Sequence[Recipient]) -> None:
         self._check()

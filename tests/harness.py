@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from gateway.accounts.model import LoginRow
 from gateway.accounts.ports import Busy
+from gateway.address import Address
 from gateway.config import Limits, Listen, Lockout, Senders
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
@@ -131,6 +132,7 @@ class Gateway:
             self.metrics,
             lambda: EPOCH,
             self._new_id,
+            Address("help", "example.com"),
         )
         tls: Any = NoTls()
         self.edge = Edge(self.rules, Door(1000, 1000), tls, Lockout(), self.metrics, self.clock)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-VALUES = {"errors", "address", "reply", "values"}
+VALUES = {"errors", "address", "reply", "values", "xtext"}
 LEVEL_0 = VALUES | {"config", "metrics", "maillog", "deadline", "prompt", "net"}
 
 # Part of the package -> the parts it may import besides itself. `gateway` itself holds only __version__: anyone may.
@@ -21,6 +21,7 @@ OURS: dict[str, set[str]] = {
     "reply": set(),
     "errors": {"reply"},
     "values": set(),
+    "xtext": set(),
     "deadline": set(),
     "prompt": set(),
     "metrics": set(),

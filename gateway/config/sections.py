@@ -19,6 +19,7 @@ from gateway.config.values import (
     Ipv6Prefix,
     Networks,
     NonEmpty,
+    OptionalAddress,
     OptionalTable,
     Port,
     Positive,
@@ -48,6 +49,7 @@ class Server(Section):
     workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = 1
     secret: Secret = SecretStr("")
     hide_client: Flag = True
+    postmaster: OptionalAddress = ""
 
 
 class Listen(Section):
@@ -125,6 +127,7 @@ class Senders(Section):
     envelope: Literal["own", "any"] = "own"
     header_from: Literal["own", "any"] = "own"
     aliases: OptionalTable = ""
+    bounces_from: tuple[HostName, ...] = ()
 
 
 class Relay(Section):

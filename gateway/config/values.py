@@ -78,6 +78,16 @@ def host_name(value: str) -> str:
     return value.lower()
 
 
+def _optional_address(value: str) -> str:
+    try:
+        complete = not value or address.domain_flaw(address.parse(value).domain) is None
+    except address.AddressError:
+        complete = False
+    if not complete:
+        raise ValueError('is not a complete e-mail address; write for instance "postmaster@example.com"')
+    return value
+
+
 def _hop(value: object, info: ValidationInfo) -> hop.NextHop:
     if isinstance(value, hop.NextHop):
         return hop.resolved(value, base_of(info))
@@ -145,6 +155,7 @@ NonEmpty = AfterValidator(_some)
 Column = Annotated[str, AfterValidator(_column)]
 OptionalColumn = Annotated[str, AfterValidator(_optional_column)]
 Table = Annotated[str, AfterValidator(table_name)]
+OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
 OptionalTable = Annotated[str, AfterValidator(_optional_table)]
 Secret = Annotated[SecretStr, PlainSerializer(lambda secret: _MASK if secret else "", when_used="json")]
 DatabaseUrl = Annotated[

@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 # Where no field begins, all the rest is one match without groups: so reading stays linear.
 _FIELD = re.compile(rb"(([!-9;-~]++)[ \t]*+:(?>(?:[^\r]++|\r\n[ \t]|\r(?!\n))*)\r\n)|.++", re.DOTALL)
 MAX_FIELDS = 2000  # each costs some 200 octets of memory while its message comes in; long discussions have some 200
+# A mailbox file's separator, as it is or quoted. "From :" is a field, in section 4.5.8's form.
+_MAILBOX_LINE = re.compile(rb">*+From (?![ \t]*+:)")
+_FIELD_START = re.compile(rb"[!-9;-~]++[ \t]*+:")
+_BLIND = re.compile(rb"^(?:resent-)?bcc[^\r\n:]{0,20}:", re.IGNORECASE | re.MULTILINE)
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
@@ -44,7 +48,7 @@ class Header:
         if len(found) > MAX_FIELDS:
             raise BadContent(f"it has more than {MAX_FIELDS} header fields")
         if found and not found[-1][0]:
-            raise BadContent(_what_is_wrong(block, len(found) == 1))
+            raise BadContent("a header line without a field name")
         named: dict[bytes, list[bytes]] = {}
         for raw, name in found:
             named.setdefault(name.lower(), []).append(raw.partition(b":")[2])
@@ -77,8 +81,17 @@ def find_end(block: bytes | bytearray, start: int = 0) -> int:
     return found + 4 if found >= 0 else -1
 
 
-def _what_is_wrong(block: bytes, at_its_begin: bool) -> str:
-    # Mail programs that hand over a mailbox file's text begin so; their users can do something about it.
-    if at_its_begin and block.startswith((b"From ", b">From ")):
-        return 'it begins with a mailbox file\'s "From " line'
-    return "a header line without a field name"
+def before_first_line(line: bytes, *, mailbox_lines: bool) -> bytes:
+    """What has to stand before the first line of a message; b"" when it begins a field, or is the empty line.
+
+    Postfix does the same (smtpd and cleanup): a mailbox file's "From " line becomes the value of a field, and the next line is
+    then the first one; any other line that is no field gets the empty line that ends a header.
+    """
+    if mailbox_lines and _MAILBOX_LINE.match(line):
+        return b"X-Mailbox-Line: "
+    return b"" if not line or line == b"\r\n" or _FIELD_START.match(line) else b"\r\n"
+
+
+def has_blind_field(text: bytes) -> bool:
+    """Whether a line of the first paragraph is a Bcc field: in a message without a header it would go out with the body."""
+    return _BLIND.search(text.partition(b"\r\n\r\n")[0]) is not None

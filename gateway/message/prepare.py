@@ -6,14 +6,14 @@ for no blind recipient in any standard. Nothing of the envelope is ever put into
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Literal
 
 from gateway import address
-from gateway.address import Address
+from gateway.address import Address, DomainFlaw
 from gateway.message.header import BadContent, Header
 from gateway.message.mailboxes import mailboxes, named
 from gateway.values import value
@@ -23,6 +23,12 @@ MAX_HELO = 255  # octets of the client's EHLO name in Received
 
 Placement = Literal["to", "cc", "bcc"]
 
+_ADDRESS_FIELDS = ("To", "Cc", "Reply-To", "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc")  # besides From and Sender
+_FLAWS = {
+    DomainFlaw.ONE_LABEL: "not complete; write it in full, as in name@example.com",
+    DomainFlaw.BARE_IP: "an IP address without brackets; write name@[192.0.2.1]",
+    DomainFlaw.NUMERIC: "not valid, since it ends with a number",
+}
 _NOT_IN_HELO = re.compile(r"[^A-Za-z0-9.:\[\]_-]")
 
 
@@ -38,11 +44,31 @@ class Trace:
     tls: str  # the registered name of the cipher suite, as "TLS_AES_128_GCM_SHA256", or "" without TLS
 
 
-def check(header: Header) -> list[tuple[str, Address]]:
-    """Refuse what must not go on in an account's name, or at all; whom it is from (see `senders`). Raises BadContent."""
+@value
+class Named:
+    """Whom the To and the Cc fields name, as `Address.key`."""
+
+    to: Collection[str] = ()
+    cc: Collection[str] = ()
+
+
+def check(header: Header) -> tuple[list[tuple[str, Address]], Named]:
+    """Refuse what must not go on in an account's name, or at all; whom it is from (see `senders`) and to. Raises BadContent."""
     if len(header.all(b"received")) > MAX_RECEIVED:
         raise BadContent("it has passed too many mail servers; is it going in a circle?")
-    return senders(header)
+    authors = senders(header)
+    for name, author in authors:
+        _check_domain(name, author.domain)
+    return authors, recipients_named(header)
+
+
+def recipients_named(header: Header) -> Named:
+    """Whom To and Cc name. Raises BadContent for a domain that is not fully qualified (RFC 6409 section 4.2).
+
+    All fields of addresses are looked at. What cannot be read is passed over, and so is a name alone, which has no domain.
+    """
+    keys = {name: _checked_keys(header, name) for name in _ADDRESS_FIELDS}
+    return Named(keys["To"] | keys["Resent-To"], keys["Cc"] | keys["Resent-Cc"])
 
 
 def senders(header: Header) -> list[tuple[str, Address]]:
@@ -58,10 +84,9 @@ def senders(header: Header) -> list[tuple[str, Address]]:
     return authors + agents
 
 
-def classify(header: Header, recipients: Sequence[Address]) -> list[Placement]:
+def classify(named_in: Named, recipients: Sequence[Address]) -> list[Placement]:
     """Where the header names each recipient, in their order; nowhere means "bcc". To wins over Cc."""
-    to = _named(header, b"to", b"resent-to")
-    cc = _named(header, b"cc", b"resent-cc")
+    to, cc = named_in.to, named_in.cc
     return ["to" if key in to else "cc" if key in cc else "bcc" for key in [each.key for each in recipients]]
 
 
@@ -106,15 +131,27 @@ def _addresses(value: bytes, name: str) -> list[Address]:
     return found
 
 
-def _named(header: Header, *names: bytes) -> set[str]:
-    return named(*(value for name in names for value in header.all(name)))
+def _checked_keys(header: Header, name: str) -> set[str]:
+    values = header.all(name.lower().encode("ascii"))
+    keys = named(*values) if values else set()
+    for key in keys:
+        _check_domain(name, key.rpartition("@")[2])
+    return keys
+
+
+def _check_domain(name: str, domain: str) -> None:
+    flaw = address.domain_flaw(domain)
+    if flaw is not None:
+        raise BadContent(f"the {name} field has an address whose domain is {_FLAWS[flaw]}")
 
 
 def _from(login: str) -> bytes:
     try:
-        return f"From: {address.parse(login)}\r\n".encode()
+        author = address.parse(login)
     except address.AddressError:
         raise BadContent("a From field is missing") from None
+    _check_domain("missing From", author.domain)
+    return f"From: {author}\r\n".encode()
 
 
 def _received(trace: Trace, date: str) -> bytes:

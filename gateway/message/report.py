@@ -16,11 +16,11 @@ from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
 
+from gateway.xtext import decoded
+
 MAX_DIAGNOSTIC = 512  # characters of a next hop's words
 MAX_ORIGINAL = 500  # characters of ORCPT, ENVID and a remote server's name
 
-_HEXCHAR = re.compile(r"\+([0-9A-F]{2})")  # xtext, RFC 3461 section 4
-_UNITEXT = re.compile(r"\\x\{([0-9A-F]{2,6})\}")  # EmbeddedUnicodeChar, RFC 6533 section 3
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 section 2
 
 
@@ -91,19 +91,51 @@ def report(
     kind = "global-delivery-status" if "global" in status.content_type else "delivery-status"
     eight_bit = any(part.encoding == "8bit" for part in parts)
     lines = [
+        *_first_lines(_SUBJECTS[action], original, hostname, report_id, date),
+        f'Content-Type: multipart/report; report-type={kind};\r\n\tboundary="{boundary}"',
+        f"Content-Transfer-Encoding: {'8bit' if eight_bit else '7bit'}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8"), _multipart(boundary, parts)
+
+
+def summary(count: int, original: Original, *, hostname: str, report_id: str, date: datetime) -> tuple[bytes, bytes]:
+    """The last report on a message's failed blind recipients: how many more failed than got a report each.
+
+    It names none of them, so it has no part for machines. Arguments and answer as those of `report`.
+    """
+    recipients = "1 more blind recipient" if count == 1 else f"{count} more blind recipients"
+    text = "\n\n".join(
+        _wrapped(paragraph)
+        for paragraph in (
+            f"This is the mail server at {hostname}.",
+            f"Your message of {format_datetime(original.arrived)} could not be delivered to {recipients} (Bcc).",
+            "You got a report of its own for each of the first ones. The log of this server has all of them: ask its operator.",
+            "The message will not be tried again. Its header is attached, so that you can recognise it.",
+        )
+    )
+    readable = _readable("text/plain; charset=utf-8", f"{text}\n".replace("\n", "\r\n").encode("utf-8"))
+    parts = [readable, _returned_part(Action.FAILED, (), original)]
+    boundary = _boundary(report_id, parts)
+    lines = _first_lines(_SUBJECTS[Action.FAILED], original, hostname, report_id, date)
+    lines += [f'Content-Type: multipart/mixed;\r\n\tboundary="{boundary}"', "Content-Transfer-Encoding: 7bit"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8"), _multipart(boundary, parts)
+
+
+def _first_lines(subject: str, original: Original, hostname: str, report_id: str, date: datetime) -> list[str]:
+    return [
         f'From: "Mail Delivery System" <MAILER-DAEMON@{hostname}>',
         f"To: <{original.sender}>",
-        f"Subject: {_SUBJECTS[action]}",
+        f"Subject: {subject}",
         f"Date: {format_datetime(date)}",
         f"Message-ID: <{report_id}@{hostname}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type={kind};\r\n\tboundary="{boundary}"',
-        f"Content-Transfer-Encoding: {'8bit' if eight_bit else '7bit'}",
     ]
+
+
+def _multipart(boundary: str, parts: Sequence[_Part]) -> bytes:
     delimiter = f"--{boundary}".encode("ascii")
-    body = b"".join(delimiter + b"\r\n" + part.encode() + b"\r\n" for part in parts) + delimiter + b"--\r\n"
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8"), body
+    return b"".join(delimiter + b"\r\n" + part.encode() + b"\r\n" for part in parts) + delimiter + b"--\r\n"
 
 
 def status_code(code: int, enhanced: str) -> str:
@@ -193,10 +225,10 @@ def _status_part(
 ) -> _Part:
     """The machine's part: a block about the message, then one for each recipient (RFC 3464 section 2)."""
     # Addresses beyond ASCII are what makes it message/global-delivery-status; other words can do without their accents.
-    utf8 = not all(fate.address.isascii() and _decoded(fate.orcpt).isascii() for fate in fates)
+    utf8 = not all(fate.address.isascii() and decoded(fate.orcpt).isascii() for fate in fates)
     message = [f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {format_datetime(original.arrived)}"]
     if original.envid:
-        message.insert(0, f"Original-Envelope-Id: {_clean(_decoded(original.envid), MAX_ORIGINAL)}")
+        message.insert(0, f"Original-Envelope-Id: {_clean(decoded(original.envid), MAX_ORIGINAL)}")
     blocks = [message, *(_recipient_block(action, fate, retry_until) for fate in fates)]
     content = "\r\n".join("".join(_folded(line) for line in block) for block in blocks)
     if utf8:
@@ -212,7 +244,7 @@ def _recipient_block(action: Action, fate: Fate, retry_until: datetime | None) -
     ]
     kind, _, original = fate.orcpt.partition(";")
     if original:
-        lines.insert(0, f"Original-Recipient: {_clean(kind, 40)}; {_clean(_decoded(original), MAX_ORIGINAL)}")
+        lines.insert(0, f"Original-Recipient: {_clean(kind, 40)}; {_clean(decoded(original), MAX_ORIGINAL)}")
     if fate.remote:
         lines.append(f"Remote-MTA: dns; {_clean(fate.remote, MAX_ORIGINAL)}")
     if fate.code:
@@ -265,12 +297,6 @@ def _clean(text: str, limit: int) -> str:
     """Somebody else's words on one line: whatever could break it, hide in it or turn it round becomes a space."""
     visible = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text[: 4 * limit])
     return " ".join(visible.split())[:limit]
-
-
-def _decoded(xtext: str) -> str:
-    """The text behind xtext, and behind RFC 6533's form of it; what is neither stays as it is."""
-    plain = _HEXCHAR.sub(lambda found: chr(int(found[1], 16)), xtext)
-    return _UNITEXT.sub(lambda found: chr(min(int(found[1], 16), 0x10FFFF)), plain)
 
 
 def _is_utf8(octets: bytes) -> bool:

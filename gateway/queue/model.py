@@ -1,7 +1,7 @@
 """The values of the queue: what was accepted, for whom, and what became of each recipient."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from enum import StrEnum
 
@@ -180,12 +180,26 @@ class Record:
     delay_warned: bool = False  # a delay report goes out with this record
 
 
+MAX_BLIND_REPORTS = 20  # on failed blind recipients of one message, one report each; a last one tells how many more there are
+
+# The report about so many more failed blind recipients. A store may call it in a thread and more than once: it changes nothing.
+More = Callable[[int], NewMessage]
+
+
 @value
 class Recorded:
-    """What became of records: spooled bodies that nobody needs any more, and the ids of recipients that were not ours now."""
+    """What became of records and reports.
+
+    `bodies`: spooled ones that nobody needs any more; `late`: ids of recipients that were not ours now.
+    `unsent`: reports past MAX_BLIND_REPORTS, whose bodies can go. A report on late outcomes is none of them: a commit that
+    looked failed may have queued it.
+    `more`: how many failed blind recipients the report of `More` tells of, 0 when it was not queued.
+    """
 
     bodies: Sequence[Spooled] = ()
     late: frozenset[int] = frozenset()
+    unsent: Sequence[NewMessage] = ()
+    more: int = 0
 
 
 @value

@@ -8,6 +8,7 @@ from gateway.queue.lease import Lease
 from gateway.queue.model import (
     Added,
     BodyRef,
+    More,
     NewMessage,
     Outcome,
     QueueCounts,
@@ -88,8 +89,11 @@ class Outbox(Protocol):
         """As `take`, but only messages whose sender has to hear: one not warned after `warn_after` seconds, or given up."""
         ...
 
-    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Awaitable[Recorded]:
-        """Write down outcomes, release their leases and queue the reports, in one transaction.
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage], more: More | None = None) -> Awaitable[Recorded]:
+        """Write down outcomes of one message, release their leases and queue the reports, in one transaction.
+
+        Of the reports on failed blind recipients of one message the first MAX_BLIND_REPORTS are queued. When the message is
+        done and there were more, `more` makes the report that tells how many.
 
         The caller removes the spooled bodies that come back: nobody waits for their messages any more. An outcome of a
         recipient that is not leased to us any more changes nothing (`late`); when all of them are such, no report is queued.
@@ -155,6 +159,14 @@ class SenderStatus(Protocol):
 
     def disabled(self, account_ids: Collection[str]) -> Awaitable[set[str]]:
         """Those that are disabled or deleted, for sure. Raises Unavailable when the table cannot be read."""
+        ...
+
+
+class Owners(Protocol):
+    """Whose sender addresses are."""
+
+    def owns(self, account_id: str, sender: str) -> Awaitable[bool]:
+        """Whether the account owns the address now: its login, an alias, or in one of its domains. Raises Unavailable."""
         ...
 
 

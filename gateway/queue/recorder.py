@@ -8,7 +8,17 @@ from gateway.errors import Unavailable
 from gateway.message.report import Action
 from gateway.metrics import Metrics
 from gateway.queue.insist import Insist
-from gateway.queue.model import NewMessage, Outcome, QueuedMessage, Record, Recorded, Result, State
+from gateway.queue.model import (
+    MAX_BLIND_REPORTS,
+    NewMessage,
+    Outcome,
+    QueuedMessage,
+    Record,
+    Recorded,
+    Result,
+    Spooled,
+    State,
+)
 from gateway.queue.ports import Bodies, Outbox
 from gateway.queue.reports import Reporter, wants
 from gateway.queue.schedule import Schedule
@@ -36,36 +46,45 @@ class Recorder:
         except Unavailable as away:
             maillog.outcomes_lost(message.id, len(records), str(away))
             raise
-        for body in recorded.bodies:
-            await self._bodies.remove(body)
+        for body in (*recorded.bodies, *(report.body for report in recorded.unsent)):
+            if isinstance(body, Spooled):
+                await self._bodies.remove(body)
         self._tell(message, age, [record for record in records if record.outcome.recipient.id not in recorded.late])
 
     # Writing
 
     async def _write_down(self, message: QueuedMessage, age: float, records: Sequence[Record], left: float) -> Recorded:
         told = _told(records)
+        more = await self._reporter.more(message, age) if _may_be_the_end(message, records) else None
         if not told:
-            return await self._insist.until_done(_DOING, lambda: self._outbox.record(records, ()))
-        reports: list[NewMessage] | None = None  # written once: a large one is a file, and there may be many tries
+            recorded = await self._insist.until_done(_DOING, lambda: self._outbox.record(records, (), more))
+            self._count_reports({}, recorded)
+            return recorded
+        reports: dict[Action, NewMessage] | None = None  # written once: a large one is a file, and there may be many tries
 
         async def write() -> Recorded:
             nonlocal reports
             reports = await self._reports(message, age, told, left) if reports is None else reports
-            return await self._outbox.record(records, reports)
+            return await self._outbox.record(records, list(reports.values()), more)
 
-        return await self._insist.until_done(_DOING, write)
+        recorded = await self._insist.until_done(_DOING, write)
+        self._count_reports(reports or {}, recorded)
+        return recorded
 
     async def _reports(
         self, message: QueuedMessage, age: float, told: Mapping[Action, Sequence[Outcome]], left: float
-    ) -> list[NewMessage]:
+    ) -> dict[Action, NewMessage]:
         reports = {}
         for action, outcomes in told.items():
             report = await self._reporter.write(action, message, age, outcomes, retry_for=left)
             if report is not None:
                 reports[action] = report
-        for action in reports:
+        return reports
+
+    def _count_reports(self, reports: Mapping[Action, NewMessage], recorded: Recorded) -> None:
+        queued = [action for action, report in reports.items() if report not in recorded.unsent]
+        for action in [*queued, Action.FAILED] if recorded.more else queued:
             self._metrics.reports_total.labels(action.value).inc()
-        return list(reports.values())
 
     # Telling
 
@@ -76,6 +95,16 @@ class Recorder:
             if record.state is State.DELIVERED:
                 self._metrics.delivery_delay_seconds.observe(age)
             _log(result, message, record)
+
+
+def _may_be_the_end(message: QueuedMessage, records: Sequence[Record]) -> bool:
+    """Whether the message may be done now and have had more blind recipients than get a report each: seldom.
+
+    A message straight from its acceptance (age 0) has all of its recipients at hand.
+    """
+    if len(message.recipients) <= MAX_BLIND_REPORTS and message.age == 0.0:
+        return False
+    return any(record.state is not State.QUEUED for record in records)
 
 
 def _record_of(outcome: Outcome, age: float, schedule: Schedule) -> Record:

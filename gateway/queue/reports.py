@@ -1,26 +1,84 @@
 """Who is told what about a message's fate: reports to its sender, as messages of our own (RFC 3461 sections 4.1 and 5.2).
 
 Recipients come here in the groups that they were sent in, so a blind one is always reported alone.
+
+Where accounts may use any sender address (`senders.envelope = "any"`), a report could be used to send mail to a stranger.
+It then goes only to an address that the account owns when the report is made, and has nothing of the body.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
 
 from gateway import maillog
 from gateway.errors import Unavailable
-from gateway.message.report import Action, Fate, Original, report
+from gateway.message.report import Action, Fate, Original, report, summary
 from gateway.queue.body import INLINE, BodyBuffer
-from gateway.queue.model import BodyRef, Envelope, Field, NewMessage, NewRecipient, Outcome, QueuedMessage, Recipient
-from gateway.queue.ports import Bodies
+from gateway.queue.model import (
+    BodyRef,
+    Envelope,
+    Field,
+    Inline,
+    More,
+    NewMessage,
+    NewRecipient,
+    Outcome,
+    QueuedMessage,
+    Recipient,
+)
+from gateway.queue.ports import Bodies, Owners
 
 MAX_RETURNED = 1024 * 1024  # octets of a body that RET=FULL gives back; of a larger one the header alone
+
+
+PATIENCE = 5.0  # seconds that a report waits to learn whose its sender's address is
+
+
+class OwnersOnly:
+    """Reports go only to senders that their account owns, while `active` (`senders.envelope`). `clock` is an IReactorTime."""
+
+    def __init__(self, owners: Owners, clock: Any, *, active: bool) -> None:
+        self.active = active
+        self._owners = owners
+        self._clock = clock
+
+    async def refuses(self, message: QueuedMessage) -> bool:
+        """Whether the message's sender must not get a report; also when that cannot be found out. It is logged then."""
+        if not self.active:
+            return False
+        reason = "the account does not own the sender address"
+        try:
+            if await Deferred.fromCoroutine(self._ask(message)).addTimeout(PATIENCE, self._clock):
+                return False
+        except Unavailable as away:
+            reason = f"cannot tell whose the sender address is: {away}"
+        except TimeoutError:
+            reason = f"cannot tell whose the sender address is: no answer in {PATIENCE:.0f} seconds"
+        except Exception as error:
+            maillog.bug("asking whose a sender address is", error)
+            reason = "cannot tell whose the sender address is"
+        maillog.report_not_sent(message.id, message.account_id, reason)
+        return True
+
+    async def _ask(self, message: QueuedMessage) -> bool:
+        return await self._owners.owns(message.account_id, message.envelope.sender)
 
 
 class Reporter:
     """Writes reports in the name of `hostname`. `now` gives seconds since the epoch, by the store's clock."""
 
-    def __init__(self, hostname: str, bodies: Bodies, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        hostname: str,
+        bodies: Bodies,
+        new_id: Callable[[], str],
+        now: Callable[[], float],
+        owners_only: OwnersOnly | None = None,
+    ) -> None:
         self._hostname = hostname
+        self._owners_only = owners_only
         self._bodies = bodies
         self._new_id = new_id
         self._now = now
@@ -33,7 +91,7 @@ class Reporter:
         `age` of the message in seconds; `retry_for` seconds a delayed one is still tried. Raises Unavailable, StorageFull.
         """
         told = [outcome for outcome in outcomes if wants(action, outcome.recipient)]
-        if not told or not message.envelope.sender:
+        if not told or not message.envelope.sender or await self._refuses(message):
             return None
         now = self._now()
         report_id = self._new_id()
@@ -48,9 +106,26 @@ class Reporter:
         )
         return await self._message(report_id, message.envelope.sender, header, text)
 
+    async def more(self, message: QueuedMessage, age: float) -> More | None:
+        """What makes the report on those failed blind recipients that get none of their own; None where no report may go."""
+        if not message.envelope.sender or await self._refuses(message):
+            return None
+        now, report_id = self._now(), self._new_id()
+        original = Original(message.envelope.sender, message.envelope.envid, "HDRS", _moment(now - age), message.header)
+
+        def make(count: int) -> NewMessage:
+            header, text = summary(count, original, hostname=self._hostname, report_id=report_id, date=_moment(now))
+            return _new(report_id, original.sender, header, text, Inline(text))
+
+        return make
+
+    async def _refuses(self, message: QueuedMessage) -> bool:
+        return self._owners_only is not None and await self._owners_only.refuses(message)
+
     async def _original(self, action: Action, message: QueuedMessage, arrived: float, limit: int) -> Original:
         envelope = message.envelope
-        body = await self._body(message, limit) if action is Action.FAILED and envelope.ret == "FULL" else None
+        whole = envelope.ret == "FULL" and not (self._owners_only and self._owners_only.active)
+        body = await self._body(message, limit) if action is Action.FAILED and whole else None
         return Original(envelope.sender, envelope.envid, envelope.ret, _moment(arrived), message.header, body)
 
     async def _body(self, message: QueuedMessage, limit: int) -> bytes | None:
@@ -74,11 +149,7 @@ class Reporter:
             reader.close()
 
     async def _message(self, report_id: str, sender: str, header: bytes, text: bytes) -> NewMessage:
-        body = await self._stored(report_id, text)
-        eight_bit = not (text.isascii() and header.isascii())
-        envelope = Envelope("", eight_bit, smtputf8=not sender.isascii())
-        recipient = NewRecipient(sender, Field.TO, notify="NEVER")
-        return NewMessage(report_id, "", envelope, header, body, (recipient,))
+        return _new(report_id, sender, header, text, await self._stored(report_id, text))
 
     async def _stored(self, report_id: str, text: bytes) -> BodyRef:
         buffer = BodyBuffer(self._bodies, report_id)
@@ -88,6 +159,12 @@ class Reporter:
         except BaseException:
             await buffer.discard()
             raise
+
+
+def _new(report_id: str, sender: str, header: bytes, text: bytes, body: BodyRef) -> NewMessage:
+    eight_bit = not (text.isascii() and header.isascii())
+    envelope = Envelope("", eight_bit, smtputf8=not sender.isascii())
+    return NewMessage(report_id, "", envelope, header, body, (NewRecipient(sender, Field.TO, notify="NEVER"),))
 
 
 def _returned(told: Sequence[Outcome]) -> int:

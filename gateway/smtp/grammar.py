@@ -6,7 +6,7 @@ RFC 5321 section 4.1.2 with RFC 1870 (SIZE), 3030 (BDAT), 3461 (DSN), 4954 (AUTH
 import re
 from typing import NamedTuple
 
-from gateway import address, reply
+from gateway import address, reply, xtext
 from gateway.address import Address, AddressError
 from gateway.errors import Refused
 from gateway.smtp.events import MailFrom, RcptTo
@@ -19,6 +19,8 @@ _HEADER_LINE = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,60}:")
 _HELLO = re.compile(r"[!-~\ufffd]{1,255}")
 # Path = "<" [ A-d-l ":" ] Mailbox ">"; a source route is read over (section 4.1.2, appendix C), never without a mailbox
 _PATH = re.compile(r'<(?:@[^\s<>":]*:(?!>))?((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>')
+# A mailbox without the brackets, which scripts and devices send and other servers take
+_BARE_PATH = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^"<>\s])+)')
 # esmtp-param = esmtp-keyword ["=" esmtp-value]
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
 # size-value = 1*20DIGIT, RFC 1870 section 4; chunk-size likewise, RFC 3030
@@ -94,7 +96,9 @@ def rcpt(argument: bytes, smtputf8: bool) -> RcptTo:
     if not smtputf8 and not "".join(parameters.values()).isascii():  # "utf-8;" has an ASCII form for that (RFC 6533)
         raise Refused(reply.BAD_SYNTAX)
     values = {name: _rcpt_parameter(name, value) for name, value in parameters.items()}
-    recipient = _address(path, smtputf8, reply.BAD_RECIPIENT)
+    # "Postmaster" alone is this server's (RFC 5321 section 4.5.1): an address without a domain
+    bare = path.lower() == "postmaster"
+    recipient = Address("postmaster", "") if bare else _address(path, smtputf8, reply.BAD_RECIPIENT)
     return RcptTo(recipient, notify=values.get("NOTIFY", ""), orcpt=values.get("ORCPT", ""))
 
 
@@ -106,7 +110,7 @@ def _path_and_parameters(keyword: str, argument: bytes, bad: reply.Reply) -> tup
     if text[: len(keyword)].upper() != keyword:
         raise Refused(reply.BAD_SYNTAX)
     rest = text[len(keyword) :].lstrip(" ")  # many clients put a space after the colon
-    match = _PATH.match(rest)
+    match = _PATH.match(rest) or _BARE_PATH.match(rest)
     if match is None or rest[match.end() : match.end() + 1] not in ("", " "):
         raise Refused(bad)
     return match[1], _parameters(rest[match.end() :])
@@ -148,7 +152,9 @@ def _mail_parameter(name: str, value: str) -> str:
         case "RET":
             return _checked(upper, upper in ("FULL", "HDRS"))
         case "ENVID":
-            return _checked(value, 0 < len(value) <= 100 and _XTEXT.fullmatch(value) is not None)
+            return _checked(
+                value, 0 < len(value) <= 100 and _XTEXT.fullmatch(value) is not None and xtext.is_printable_ascii(value)
+            )
         case "AUTH":  # accepted and left aside: the sign-in of this session is what counts (RFC 4954 section 5)
             return _checked(value, value != "" and (value == "<>" or _XTEXT.fullmatch(value) is not None))
         case _:
@@ -170,7 +176,9 @@ def _is_orcpt(value: str) -> bool:
     match = _ORCPT.fullmatch(value)
     if match is None:
         return False
-    return value.lower().startswith("utf-8;") or _XTEXT.fullmatch(match["address"]) is not None
+    if value.lower().startswith("utf-8;"):
+        return xtext.is_printable_utf8(match["address"])
+    return _XTEXT.fullmatch(match["address"]) is not None and xtext.is_printable_ascii(match["address"])
 
 
 def _checked(value: str, good: bool) -> str:

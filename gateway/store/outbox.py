@@ -29,6 +29,7 @@ from gateway.queue.model import (
     Field,
     Hold,
     Inline,
+    More,
     NewMessage,
     QueueCounts,
     QueuedMessage,
@@ -156,8 +157,8 @@ class SqlOutbox:
         us = await self.processes.leasing()
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
-    def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Deferred[Recorded]:
-        return self._database.write_together(outcomes.record, (records, reports))
+    def record(self, records: Sequence[Record], reports: Sequence[NewMessage], more: More | None = None) -> Deferred[Recorded]:
+        return self._database.write_together(outcomes.record, (records, reports, more))
 
     def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:
         ids = {lease: [r.id for r in recipients if r.lease == lease] for lease in {r.lease for r in recipients}}

@@ -3,7 +3,7 @@
 Each outcome asks in its WHERE for the lease under which it was made, so one that comes after the lease is gone changes nothing.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import (
     BigInteger,
@@ -11,23 +11,27 @@ from sqlalchemy import (
     Double,
     Integer,
     Text,
+    and_,
     case,
     exists,
+    func,
     insert,
+    literal_column,
     or_,
     select,
     update,
 )
 
 from gateway import maillog
-from gateway.queue.model import NewMessage, Record, Recorded, Spooled, State
+from gateway.queue.model import MAX_BLIND_REPORTS, Field, More, NewMessage, Record, Recorded, Spooled, State
 from gateway.store.admission import insert_messages
 from gateway.store.clock import now
 from gateway.store.given import as_rows, given, in_steps
 from gateway.store.prepared import Prepared
 from gateway.store.schema import attempt, message, recipient
 
-Told = tuple[Sequence[Record], Sequence[NewMessage]]  # outcomes, and the reports about them
+# Outcomes of one message, the reports about them, and what makes the report on blind recipients that have none of their own
+Told = tuple[Sequence[Record], Sequence[NewMessage], More | None]
 
 HELD = recipient.c.state == State.HELD.value
 _WAITING = (State.QUEUED, State.HELD)
@@ -69,6 +73,16 @@ _ATTEMPT = {
 _ATTEMPTS = Prepared(insert(attempt).from_select([*_ATTEMPT, "at"], select(*_ATTEMPT.values(), now())))
 _ALL_OF_THEM = message.c.id.in_(select(given(0, Text)))
 _HOLD_STILL = Prepared(select(message.c.id).where(_ALL_OF_THEM).order_by(message.c.id).with_for_update(key_share=True))
+_FAILED_BLIND = and_(
+    recipient.c.field == literal_column(f"'{Field.BCC}'"),
+    recipient.c.state == literal_column(f"'{State.FAILED}'"),
+    or_(recipient.c.notify == literal_column("''"), recipient.c.notify.contains(literal_column("'FAILURE'"))),
+)
+_COUNT_FAILED_BLIND = Prepared(
+    select(recipient.c.message_id, func.count().label("failed_blind"))
+    .where(recipient.c.message_id.in_(select(given(0, Text))), _FAILED_BLIND)
+    .group_by(recipient.c.message_id)
+)
 _END = Prepared(
     update(message)
     .where(
@@ -84,14 +98,19 @@ _FORGET_FILES = Prepared(update(message).where(_ALL_OF_THEM).values(body_file=No
 
 def record(connection: Connection, told: Sequence[Told]) -> list[Recorded]:
     """Write down outcomes and queue the reports about them."""
-    settled = _settle(connection, [one for records, _ in told for one in records])
-    of_each = [[settled.pop(one.outcome.recipient.id, None) for one in records] for records, _ in told]
-    insert_messages(connection, [(report, None) for report in _due_reports(told, of_each)])
-    files = _ended(connection, {id_ for ids in of_each for id_ in ids if id_ is not None})
-    return [
-        Recorded([files.pop(id_) for id_ in dict.fromkeys(ids) if id_ in files], _late(records, ids))
-        for (records, _), ids in zip(told, of_each, strict=True)
-    ]
+    settled = _settle(connection, [one for records, *_ in told for one in records])
+    of_each = [[settled.pop(one.outcome.recipient.id, None) for one in records] for records, *_ in told]
+    files, ended = _ended(connection, {id_ for ids in of_each for id_ in ids if id_ is not None})
+    due = _due_reports(told, of_each)
+    wanted = list(due)
+    excess = _withdraw_excess(connection, told, of_each, due, ended)
+    recorded = []
+    for index, ((records, *_), ids) in enumerate(zip(told, of_each, strict=True)):
+        bodies = [files.pop(id_) for id_ in dict.fromkeys(ids) if id_ in files]
+        unsent = tuple(report for report in wanted[index] if report not in due[index])
+        recorded.append(Recorded(bodies, _late(records, ids), unsent, excess.get(index, 0)))
+    insert_messages(connection, [(report, None) for reports in due for report in reports])
+    return recorded
 
 
 def _late(records: Sequence[Record], ids: Sequence[str | None]) -> frozenset[int]:
@@ -100,16 +119,59 @@ def _late(records: Sequence[Record], ids: Sequence[str | None]) -> frozenset[int
 
 def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:
     """Let go of the bodies of those messages of `ids` that nobody waits for; the files among them, still to be removed."""
-    return list(_ended(connection, ids).values())
+    files, _ = _ended(connection, ids)
+    return list(files.values())
 
 
-def _due_reports(told: Sequence[Told], of_each: Sequence[Sequence[str | None]]) -> Iterator[NewMessage]:
-    for (records, reports), ids in zip(told, of_each, strict=True):
+def _due_reports(told: Sequence[Told], of_each: Sequence[Sequence[str | None]]) -> list[list[NewMessage]]:
+    due: list[list[NewMessage]] = []
+    for (records, reports, _), ids in zip(told, of_each, strict=True):
         late = ids.count(None)
         if late:
             maillog.outcomes_too_late(late)
-        if late < len(records) or not records:  # reports on nothing but late outcomes would be somebody else's to send
-            yield from reports
+        # reports on nothing but late outcomes would be somebody else's to send
+        due.append(list(reports) if late < len(records) or not records else [])
+    return due
+
+
+def _withdraw_excess(
+    connection: Connection,
+    told: Sequence[Told],
+    of_each: Sequence[Sequence[str | None]],
+    due: list[list[NewMessage]],
+    ended: Collection[str],
+) -> dict[int, int]:
+    """Leave in `due` at most MAX_BLIND_REPORTS on failed blind recipients of a message; tell of the excess when it has ended.
+
+    Answers how many are told of so, by index in `told`. The failed ones are counted in their rows, those just written among
+    them, so restarts and other processes make no difference; the lock of `_ended` lets one transaction at a time count.
+    """
+    blind: dict[str, list[int]] = {}  # of each message, which of `due` are about a failed blind recipient
+    last: dict[str, int] = {}  # of each message that has ended, which of `told` makes the report on the excess
+    for index, ((records, _, more), ids) in enumerate(zip(told, of_each, strict=True)):
+        if due[index] and records and ids[0] is not None and _is_failed_blind(records[0]):
+            blind.setdefault(ids[0], []).append(index)
+        if more is not None:
+            last |= {id_: index for id_ in ids if id_ is not None and id_ in ended}
+    if not blind and not last:
+        return {}
+    messages = as_rows((id_,) for id_ in blind.keys() | last.keys())
+    failed = {row.message_id: row.failed_blind for row in _COUNT_FAILED_BLIND.run(connection, messages)}
+    for id_, indexes in blind.items():
+        room = MAX_BLIND_REPORTS - (failed.get(id_, 0) - len(indexes))
+        for index in indexes[max(0, room) :]:
+            due[index] = []
+    excess = {}
+    for id_, index in last.items():
+        more, count = told[index][2], failed.get(id_, 0) - MAX_BLIND_REPORTS
+        if more is not None and count > 0:
+            due[index] = [*due[index], more(count)]
+            excess[index] = count
+    return excess
+
+
+def _is_failed_blind(record: Record) -> bool:
+    return record.state is State.FAILED and record.outcome.recipient.field is Field.BCC
 
 
 def _settle(connection: Connection, records: Sequence[Record]) -> dict[int, str]:
@@ -143,10 +205,10 @@ def _note_attempts(connection: Connection, records: Iterable[Record]) -> None:
         _ATTEMPTS.run(connection, some)
 
 
-def _ended(connection: Connection, ids: Collection[str]) -> dict[str, Spooled]:
-    """End those messages of `ids` that nobody waits for; which of them had files, still to be removed."""
+def _ended(connection: Connection, ids: Collection[str]) -> tuple[dict[str, Spooled], set[str]]:
+    """End those messages of `ids` that nobody waits for: which of them had files, still to be removed; and all of them."""
     if not ids:
-        return {}
+        return {}, set()
     messages = as_rows((id_,) for id_ in ids)
     if connection.dialect.name == "postgresql":
         # Two machines that finish a message's last two recipients at once: each would see the other's as unfinished
@@ -155,4 +217,4 @@ def _ended(connection: Connection, ids: Collection[str]) -> dict[str, Spooled]:
     files = {row.id: Spooled(row.body_file, row.body_size) for row in ended if row.body_file is not None}
     if files:
         _FORGET_FILES.run(connection, as_rows((id_,) for id_ in files))
-    return files
+    return files, {row.id for row in ended}

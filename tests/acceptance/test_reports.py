@@ -65,6 +65,36 @@ def test_a_refused_blind_recipient_is_reported_alone(install: Install, smarthost
         assert (b"blind1" in report.data) == (recipients == ["rfc822; blind1@example.net"])
 
 
+def test_many_failed_blind_recipients_make_twenty_reports_and_one_more(install: Install, smarthost: Smarthost) -> None:
+    smarthost.replies = {b"RCPT TO:<blind": REFUSED}
+    gateway = install(relay={"next_hop": [smarthost.url]}).start()
+    submit(gateway, message("many"), *(f"blind{n}@example.net" for n in range(30)))
+    until(lambda: len(reports(smarthost)) == 21, gateway.story)
+    summaries = [each for each in reports(smarthost) if each.message.get_content_type() == "multipart/mixed"]
+    assert len(summaries) == 1
+    assert b"10 more blind recipients" in b" ".join(summaries[0].data.split())
+    assert b"blind1" not in summaries[0].data
+    told = [status_fields(each)[1] for each in reports(smarthost) if each not in summaries]
+    assert len({recipient["final-recipient"] for (recipient,) in told}) == 20
+    assert len(gateway.logged("failed")) == 30
+
+
+def test_with_any_sender_only_the_owner_of_it_gets_a_report(install: Install, smarthost: Smarthost) -> None:
+    smarthost.replies = {b"RCPT TO:<gone@": REFUSED}
+    gateway = install(relay={"next_hop": [smarthost.url]}, senders={"envelope": "any"}).start()
+    with signed_in(gateway) as wire:
+        for sender in ("stranger@example.org", LOGIN):
+            assert wire.command(f"MAIL FROM:<{sender}> RET=FULL").code == 250
+            assert wire.command("RCPT TO:<gone@example.net>").code == 250
+            assert wire.data(message(sender, to="gone@example.net", body=b"secret text\r\n")).code == 250
+    (report,) = until(lambda: reports(smarthost), gateway.story)
+    gateway.until_logged("failed", 2)
+    (kept,) = gateway.until_logged("report not sent")
+    assert kept["reason"] == "the account does not own the sender address"
+    assert [each.recipients for each in reports(smarthost)] == [(LOGIN,)]
+    assert b"secret text" not in report.data
+
+
 def test_nothing_is_reported_about_mail_from_nobody(install: Install, smarthost: Smarthost) -> None:
     smarthost.replies = {b"RCPT TO:<gone@": REFUSED}
     gateway = install(relay={"next_hop": [smarthost.url]}).start()

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway import address
-from gateway.address import Address, AddressError
+from gateway.address import Address, AddressError, DomainFlaw
 
 READ = [
     ("ann@example.com", "ann", "example.com"),
@@ -33,7 +33,13 @@ READ = [
     ("ann%example.org@example.com", "ann%example.org", "example.com"),  # what these mean is their host's business
     ("example.org!ann@example.com", "example.org!ann", "example.com"),
     ('"ann\u00fc"@example.com', '"ann\u00fc"', "example.com"),
-    (f"{'l' * 64}@example.com", "l" * 64, "example.com"),
+    (".ann@example.com", ".ann", "example.com"),
+    ("ann.@example.com", "ann.", "example.com"),
+    ("taro..yamada.@docomo.ne.jp", "taro..yamada.", "docomo.ne.jp"),
+    (f"{'l' * 65}@example.com", "l" * 65, "example.com"),
+    (f"{'l' * 242}@example.com", "l" * 242, "example.com"),  # 254 octets: a path of 256 with its brackets
+    (f"{'ü' * 121}@example.com", "ü" * 121, "example.com"),
+    ('"' + "l" * 240 + '"@example.com', '"' + "l" * 240 + '"', "example.com"),
     (f"ann@{'d' * 63}.example", "ann", f"{'d' * 63}.example"),
     (f"{'ü' * 32}@example.com", "ü" * 32, "example.com"),
     ('"' + "l" * 62 + '"@example.com', '"' + "l" * 62 + '"', "example.com"),
@@ -55,9 +61,8 @@ REFUSED = [
     "ann",
     "ann@",
     "@example.com",
-    ".ann@example.com",
-    "ann.@example.com",
-    "an..n@example.com",
+    ".@example.com",
+    "...@example.com",
     "ann b@example.com",
     "ann@exam ple.com",
     "ann@example.com ",
@@ -130,13 +135,13 @@ REFUSED = [
     "ceo\uff20bank.example@example.com",
     "ceo\u2026@example.com",
     '"ceo\uff1cann\uff1e"@example.com',
-    f"{'l' * 65}@example.com",
-    f"{'ü' * 33}@example.com",  # 66 octets
+    f"{'l' * 243}@example.com",  # 255 octets
+    f"{'ü' * 121}l@example.com",
     f"ann@{'d' * 64}.example",
     f"ann@{'.'.join(['d' * 63] * 4)}",
     f"{'l' * 64}@{'d' * 63}.{'d' * 63}.{'d' * 62}",
     f"{'l' * 64}@{'ü' * 30}.{'ü' * 30}.{'ü' * 30}.abcd.de",  # 255 octets, in fewer characters
-    '"' + "l" * 63 + '"@example.com',  # the quotes count
+    '"' + "l" * 241 + '"@example.com',  # the quotes count
 ]
 
 
@@ -148,7 +153,34 @@ def test_refuses(text: str) -> None:
     assert len(str(caught.value)) < 80
 
 
+FLAWS = [
+    ("example.com", None),
+    ("localhost", DomainFlaw.ONE_LABEL),
+    ("gmail", DomainFlaw.ONE_LABEL),
+    ("123", DomainFlaw.ONE_LABEL),
+    ("例子", DomainFlaw.ONE_LABEL),
+    ("例子.广告", None),
+    ("xn--bcher-kva.example", None),
+    ("host.lan", None),
+    ("3com.com", None),
+    ("example.c0m", None),
+    ("1.2.3.4", DomainFlaw.BARE_IP),
+    ("999.2.3.4", DomainFlaw.BARE_IP),
+    ("1.2.3", DomainFlaw.NUMERIC),
+    ("5.1.2.3.4", DomainFlaw.NUMERIC),
+    ("example.123", DomainFlaw.NUMERIC),
+    ("[192.0.2.1]", None),
+    ("[IPv6:2001:db8::1]", None),
+]
+
+
+@pytest.mark.parametrize(("domain", "flaw"), FLAWS)
+def test_what_a_domain_lacks_to_be_fully_qualified(domain: str, flaw: DomainFlaw | None) -> None:
+    assert address.domain_flaw(address.parse(f"ann@{domain}").domain) is flaw
+
+
 SAME = [
+    ("taro..yamada.@docomo.ne.jp", '"taro..yamada."@docomo.ne.jp'),
     ("ann@example.com", "Ann@EXAMPLE.com"),
     ("ann@example.com", '"ann"@example.com'),
     ('"a b"@example.com', r'"a\ b"@example.com'),

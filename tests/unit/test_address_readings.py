@@ -27,9 +27,14 @@ _QTEXT = st.one_of(
     st.sampled_from([f"\\{chr(code)}" for code in range(32, 127)]),
     st.sampled_from("éßя例"),
 )
-_DOTTED = st.lists(_ATOM, min_size=1, max_size=3).map(".".join)
+_DOTTED = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", ".", ".."]),
+    st.lists(st.just("") | _ATOM, max_size=3).flatmap(lambda some: _ATOM.map(lambda last: ".".join([*some, last]))),
+    st.sampled_from(["", ".", ".."]),
+)
 _QUOTED = st.lists(_QTEXT, max_size=12).map("".join).filter(lambda text: "=?" not in text).map('"{}"'.format)
-_LOCAL = st.one_of(_DOTTED, _QUOTED).filter(lambda local: len(local.encode()) <= address.MAX_LOCAL)
+_LOCAL = st.one_of(_DOTTED, _QUOTED).filter(lambda local: len(local.encode()) <= 150)
 _LABELS = [
     "a",
     "x1",

@@ -43,7 +43,7 @@ def test_an_empty_file_gives_the_documented_defaults(tmp_path: Path) -> None:
     assert (columns.max_message_size, columns.daily_recipients, columns.smtp_enabled) == ("", "", "")
     assert found.http.model_dump() == {"address": "127.0.0.1", "port": 8025}
     assert found.log.model_dump() == {"format": "console", "level": "info"}
-    assert found.senders.model_dump() == {"envelope": "own", "header_from": "own", "aliases": ""}
+    assert found.senders.model_dump() == {"envelope": "own", "header_from": "own", "aliases": "", "bounces_from": ()}
 
 
 def test_defaults_of_limits_lockout_and_relay(tmp_path: Path) -> None:
@@ -106,6 +106,8 @@ GOOD: list[tuple[str, str, object]] = [
     ("[lockout]\ndelay = 0", "lockout.delay", 0.0),
     ("[lockout]\nfailures = 0", "lockout.failures", 0),
     ("[lockout]\nfailures = 5\nwindow = 900", "lockout.window", 900.0),
+    ("[server]\npostmaster = 'help@example.com'", "server.postmaster", "help@example.com"),
+    ("[senders]\nbounces_from = ['Satellite.example.com']", "senders.bounces_from", ("satellite.example.com",)),
     ("[senders]\nheader_from = 'any'\naliases = 'app.aliases'", "senders.aliases", "app.aliases"),
     ("[relay]\nretry = ['10s']", "relay.retry", (10.0,)),
     ("[relay]\nkeep_finished = 0", "relay.keep_finished", 0.0),
@@ -228,6 +230,9 @@ BAD: list[tuple[str, str, str]] = [
     ("[limits]\non_daily_limit = 'ban'", "limits.on_daily_limit", "'defer', 'reject' or 'suspend'"),
     ("[senders]\nenvelope = 'all'", "senders.envelope", "'own' or 'any'"),
     ("[senders]\nheader_from = ''", "senders.header_from", "'own' or 'any'"),
+    ("[server]\npostmaster = 'postmaster'", "server.postmaster", "is not a complete e-mail address"),
+    ("[server]\npostmaster = 'ann@host'", "server.postmaster", "is not a complete e-mail address"),
+    ("[senders]\nbounces_from = ['a_b']", "senders.bounces_from.1", "is not a host name"),
     ("[senders]\naliases = 'a b'", "senders.aliases", "is not a table name"),
     ("[relay]\nnext_hop = []", "relay.next_hop", "name at least one"),
     ("[relay]\nnext_hop = 'smtp://h'", "relay.next_hop", "put it in brackets"),

@@ -14,6 +14,7 @@ state_dir = "new"
 secret = "new new new new new new new new new"
 workers = 3
 hide_client = false
+postmaster = "help@example.com"
 [[listen]]
 port = 25
 [accounts]
@@ -51,7 +52,11 @@ def test_what_was_opened_at_the_start_stays_and_the_rest_is_taken(tmp_path: Path
     assert (taken.senders.aliases, taken.senders.envelope) == ("", "any")
     assert all(getattr(taken, table) == getattr(new, table) for table in ("tls", "lockout", "limits", "relay", "log"))
     assert taken.path == old.path
-    assert waiting == [*KEPT, *(f"server.{key}" for key in ("hostname", "state_dir", "workers", "secret")), "senders.aliases"]
+    assert waiting == [
+        *KEPT,
+        *(f"server.{key}" for key in ("hostname", "state_dir", "workers", "secret", "postmaster")),
+        "senders.aliases",
+    ]
 
 
 @pytest.mark.parametrize(

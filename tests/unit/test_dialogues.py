@@ -12,6 +12,7 @@
     LISTEN kind         first: "starttls" (the default), "tls", "none", "none with AUTH" (allow_plaintext_auth)
     LIMIT name value    [limits] has this value from now on
     SENDERS any         [senders] lets any address from now on
+    SENDERS bounces from host   senders.bounces_from has this host from now on
     WORLD words         something happens elsewhere: see WORLD below
     QUEUED count        so many messages are queued
     TO field=address    all recipients of the last message, in order, as "to=a@b bcc=c@d"
@@ -33,6 +34,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import Senders
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue.model import NewMessage
 from tests.harness import CLERK, Client, Gateway
@@ -164,6 +166,8 @@ class Dialogue:
                 assert len(self.world.queued) == int(count), f"{len(self.world.queued)} are queued"
             case ["SENDERS", "any"]:
                 self.world.may_send_as_any()
+            case ["SENDERS", hosts] if hosts.startswith("bounces from "):
+                self.world.rules.senders = Senders(bounces_from=tuple(hosts.split()[2:]))
             case ["CHARGED", count]:
                 used = self.world.outbox.usage.standing("1").used
                 assert used == int(count), f"{used} are charged"

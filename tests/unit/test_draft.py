@@ -70,6 +70,15 @@ def refused(pieces: list[bytes], limit: int = 1_000_000) -> Reply:
         (b"\r\nbody\r\n", b"", b"body\r\n"),
         (b"\r\n", b"", b""),
         (b"", b"", b""),
+        (b"Hello\r\n", b"", b"Hello\r\n"),
+        (b"Hello", b"", b"Hello"),
+        (b"Hello\r\nA: b\r\n\r\nmore\r\n", b"", b"Hello\r\nA: b\r\n\r\nmore\r\n"),
+        (b" a\r\n\r\n", b"", b" a\r\n\r\n"),
+        (b"From a\r\nA: b\r\n\r\nc\r\n", b"X-Mailbox-Line: From a\r\nA: b\r\n", b"c\r\n"),
+        (b"From a\r\n\r\nc\r\n", b"X-Mailbox-Line: From a\r\n", b"c\r\n"),
+        (b"From a\r\nHello\r\n", b"X-Mailbox-Line: From a\r\n", b"Hello\r\n"),
+        (b">From a", b"X-Mailbox-Line: >From a\r\n", b""),
+        (b"From x\r\n" * 11, b"X-Mailbox-Line: From x\r\n" * 10, b"From x\r\n"),
         (b"Subject: x\r\n\r\n", b"Subject: x\r\n", b""),
         (b"Subject: x\r\n", b"Subject: x\r\n", b""),
         (b"A: \r\n\r\n\r\n\r\n", b"A: \r\n", b"\r\n\r\n"),
@@ -82,7 +91,20 @@ def test_where_the_header_ends(message: bytes, header: bytes, body: bytes) -> No
         assert (draft.header.block, body_of(draft)) == (header, body), pieces
 
 
-fields = st.sampled_from([b"A: b\r\n", b"Subject: c\r\n d\r\n", b"From: demo@example.com\r\n", b"junk\r\n", b"\r\n", b" \r\n"])
+fields = st.sampled_from(
+    [
+        b"From a\r\n",
+        b">From b\r\n",
+        b"Bcc: c@d\r\n",
+        b"\xff\r\n",
+        b"A: b\r\n",
+        b"Subject: c\r\n d\r\n",
+        b"From: demo@example.com\r\n",
+        b"junk\r\n",
+        b"\r\n",
+        b" \r\n",
+    ]
+)
 
 
 @given(cuts(st.lists(fields, max_size=12).map(b"".join)))
@@ -106,6 +128,31 @@ def test_the_bound_of_the_header(cut: int) -> None:
     assert fill([fits[:cut], fits[cut:] + b"body"]).refusal is None
     for pieces in ([too_long[:cut], too_long[cut:]], [too_long[:cut], too_long[cut:] + b"body"], [too_long + b"body"]):
         assert refused(pieces).text.endswith("longer than 256 KiB")
+
+
+@pytest.mark.parametrize("start", [b"Hello\r\n", b"a" * 1000 + b" ", b"From x\r\nHello\r\n"])
+def test_a_long_text_without_header_or_empty_line_is_kept_whole(start: bytes) -> None:
+    text = start + b"word " * (MAX_HEADER // 2)
+    bodies = FakeBodies()
+    draft = fill([text[i : i + 10_000] for i in range(0, len(text), 10_000)], 10_000_000, bodies)
+    assert draft.refusal is None
+    run(draft.stored())
+    assert bodies.files["ID"] == text.removeprefix(b"From x\r\n")
+
+
+def test_single_octets_of_a_first_line_are_looked_at_once() -> None:
+    class Counting(bytearray):
+        looked = 0
+
+        def find(self, what: Any, start: Any = 0, end: Any = None) -> int:
+            Counting.looked += len(self) - int(start)
+            return super().find(what, start)
+
+    draft = make()
+    draft._block = Counting()
+    for _ in range(20_000):
+        run(draft.take(b"a"))
+    assert Counting.looked < 10 * 20_000
 
 
 def test_a_header_without_end() -> None:

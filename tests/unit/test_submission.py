@@ -268,7 +268,7 @@ def test_figures_of_an_accepted_message() -> None:
 
 
 TROUBLE: dict[str, tuple[str, Callable[[Gateway], object], bytes]] = {
-    "content": ("refused", lambda gateway: None, b"no header\r\n"),
+    "content": ("refused", lambda gateway: None, b"X: y\r\nno field\r\n"),
     "password changed": ("refused", lambda gateway: gateway.table.change(DEMO.login, stored="stored:new"), b"\r\n"),
     "store away": ("unavailable", lambda gateway: setattr(gateway.outbox, "fail_with", Unavailable("away")), b"\r\n"),
     "bug": ("unavailable", lambda gateway: setattr(gateway.outbox, "fail_with", RuntimeError("bug")), b"\r\n"),

@@ -158,7 +158,7 @@ class TestCreate:
 
 HOSTILE = ["", "till", "@shop.example", "a b@shop.example", "till@shop.example\n", "\x1b[2J@shop.example", "\0@shop.example"]
 HOSTILE += [
-    "x" * 65 + "@shop.example",
+    "x" * 243 + "@shop.example",
     "till@" + "x" * 300,
     "till@[192.0.2.1]",
     "till\u202e@shop.example",

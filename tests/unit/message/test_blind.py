@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from gateway import address
 from gateway.message.header import Header
-from gateway.message.prepare import Trace, classify, rewrite
+from gateway.message.prepare import Trace, classify, recipients_named, rewrite
 from gateway.message.report import Action
 from gateway.queue.model import Envelope, Field, Inline, NewMessage, Outcome, QueuedMessage, Recipient, Result, transactions
 from gateway.queue.reports import Reporter
@@ -24,7 +24,7 @@ TRACE = Trace("smtp.example.com", "0123456789abcdef", "laptop.lan", None, "ESMTP
 
 def _place(block: str | bytes, recipient: str = BLIND) -> str:
     octets = block.encode() if isinstance(block, str) else block
-    (place,) = classify(Header.parse(octets), [address.parse(recipient)])
+    (place,) = classify(recipients_named(Header.parse(octets)), [address.parse(recipient)])
     return place
 
 
@@ -145,12 +145,12 @@ def test_no_octet_of_a_blind_recipient_is_queued(made: tuple[bytes, list[str]]) 
     queued = _queued(block).lower()
     assert not [text for who in blind for text in _spellings(who) if text in queued]
     assert queued.count(b"bcc") == kept.lower().count(b"bcc")
-    assert set(classify(Header.parse(block), [address.parse(who) for who in blind])) == {"bcc"}
+    assert set(classify(recipients_named(Header.parse(block)), [address.parse(who) for who in blind])) == {"bcc"}
 
 
 def _reported(block: bytes, recipients: list[str], ret: str) -> list[tuple[Recipient, NewMessage]]:
     """Every recipient fails: the reports, each with one of those it is about, as the queue makes them."""
-    places = classify(Header.parse(block), [address.parse(who) for who in recipients])
+    places = classify(recipients_named(Header.parse(block)), [address.parse(who) for who in recipients])
     rows = [
         Recipient(number, who, Field(place), "FAILURE", f"rfc822;{who}", 1, False)
         for number, (who, place) in enumerate(zip(recipients, places, strict=True))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.message.header import MAX_FIELDS, BadContent, Header, find_end, unfolded
+from gateway.message.header import MAX_FIELDS, BadContent, Header, before_first_line, find_end, has_blind_field, unfolded
 
 _NAMES = st.sampled_from([b"From", b"To", b"Bcc", b"bCC", b"Resent-Bcc", b"X-Bcc", b"Bccs", b"subject", b"!#$%", b"a"])
 _GAPS = st.sampled_from([b"", b"", b" ", b"\t ", b" " * 20])
@@ -59,10 +59,48 @@ def test_a_line_that_is_no_field_refuses_the_message(block: bytes) -> None:
         Header.parse(block)
 
 
-@pytest.mark.parametrize("line", [b"From a@x.example Mon Jan  1 10:00:00 2024\r\n", b">From a@x.example\r\n"])
-def test_a_mailbox_files_first_line_is_named(line: bytes) -> None:
-    with pytest.raises(BadContent, match='"From " line'):
-        Header.parse(line + b"Subject: x\r\n")
+@pytest.mark.parametrize(
+    ("line", "before"),
+    [
+        (b"Subject: x\r\n", b""),
+        (b"Subject :x\r\n", b""),
+        (b"From : a@x.example\r\n", b""),
+        (b"From: a@x.example\r\n", b""),
+        (b"\r\n", b""),
+        (b"", b""),
+        (b"From a@x.example Mon Jan  1 10:00:00 2024\r\n", b"X-Mailbox-Line: "),
+        (b">From a@x.example\r\n", b"X-Mailbox-Line: "),
+        (b">>From a@x.example\r\n", b"X-Mailbox-Line: "),
+        (b"From\r\n", b"\r\n"),
+        (b"Hello!\r\n", b"\r\n"),
+        (b"It says: hello\r\n", b"\r\n"),
+        (b" Subject: x\r\n", b"\r\n"),
+        (b" \r\n", b"\r\n"),
+        (b": x\r\n", b"\r\n"),
+        (b"S\xc3\xbcbject: x\r\n", b"\r\n"),
+    ],
+)
+def test_what_stands_before_the_first_line(line: bytes, before: bytes) -> None:
+    assert before_first_line(line, mailbox_lines=True) == before
+
+
+def test_a_mailbox_line_too_many_ends_the_header() -> None:
+    assert before_first_line(b"From a@x.example\r\n", mailbox_lines=False) == b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"Hello\r\nBcc: a@x.example\r\n", True),
+        (b"Hello\r\nbcc : a@x.example\r\n", True),
+        (b"Bcc\xc3\xbc: a@x.example\r\n", True),
+        (b"Hello\r\nResent-Bcc:\r\n\r\n", True),
+        (b"Hello\r\n\r\nBcc: a@x.example\r\n", False),
+        (b"Hello Bcc: a@x.example\r\n", False),
+    ],
+)
+def test_a_blind_field_in_a_text_without_header(text: bytes, found: bool) -> None:
+    assert has_blind_field(text) is found
 
 
 @pytest.mark.parametrize(

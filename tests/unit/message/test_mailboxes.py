@@ -73,7 +73,7 @@ _REFUSED = [
     "a@ x.example",
     "a@x .example",
     "a@x.example.",
-    "a..b@x.example",
+    "a..@b@x.example",
     "a(c)@x.example",
     "<a@x.example(c)>",
     "a@(b@y.example)x.example",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway import address
 from gateway.message.header import BadContent, Header
-from gateway.message.prepare import Trace, check, classify, rewrite, senders
+from gateway.message.prepare import Trace, check, classify, recipients_named, rewrite, senders
 
 NOW = datetime(2024, 6, 3, 10, 20, 30, tzinfo=UTC).timestamp()
 HIDDEN = Trace("smtp.example.com", "0123456789abcdef", "laptop.lan", None, "ESMTPSA", "TLS_AES_128_GCM_SHA256")
@@ -133,6 +133,20 @@ def test_senders(block: bytes, expected: list[tuple[str, str]]) -> None:
         (b"From: a@x.example <b@y.example>\r\n", "the From field has a display name that cannot be read"),
         (b"From: J\xe4ne <a@x.example>\r\n", "the From field has characters that are neither ASCII nor UTF-8"),
         (b'From: "a\\\r\n b"@x.example\r\n', "the From field has a backslash at the end of a line"),
+        *(
+            (f"{name}: {form}\r\n".encode(), f"the {name} field has an address whose domain is {flaw}")
+            for name in ("From", "Sender", "To", "Cc", "Reply-To", "Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc")
+            for form, flaw in (
+                ("ann@gmail", "not complete; write it in full, as in name@example.com"),
+                ('"A, B" <ann@localhost>', "not complete; write it in full, as in name@example.com"),
+                ("ann@1.2.3.4", "an IP address without brackets; write name@[192.0.2.1]"),
+                ("ann@example.123", "not valid, since it ends with a number"),
+            )
+        ),
+        (
+            b"To: a@x.example, friends: b@y.example, (c) <c@host>;\r\n",
+            "the To field has an address whose domain is not complete; write it in full, as in name@example.com",
+        ),
         (b"Received: x\r\n" * 51, "it has passed too many mail servers; is it going in a circle?"),
     ],
 )
@@ -148,7 +162,14 @@ def test_refused(block: bytes, reason: str) -> None:
         b"",
         COMPLETE,
         b"Received: x\r\n" * 50 + COMPLETE,
-        b"To: a@x\r\nTo: ???\r\nDate: x\r\nDate: y\r\nSubject: 1\r\nSubject: 2\r\n",
+        b"To: undisclosed-recipients:;\r\n",
+        b"To: ann\r\nCc: <bob>, Cleo\r\nReply-To: noreply\r\n",
+        b"To: taro..yamada.@docomo.ne.jp, " + b"l" * 200 + b"@example.com\r\n",
+        b"To: a@[192.0.2.1], a@[IPv6:2001:db8::1]\r\n",
+        b"To: ann@host (\r\n",
+        b"Bcc: ann@host\r\nResent-Bcc: ann@host\r\n",
+        b"Subject: ann@host\r\nX-To: ann@host\r\nMessage-ID: <a@host>\r\n",
+        b"To: a@x.example\r\nTo: ???\r\nDate: x\r\nDate: y\r\nSubject: 1\r\nSubject: 2\r\n",
     ],
 )
 def test_tolerated(block: bytes) -> None:
@@ -171,4 +192,4 @@ def test_tolerated(block: bytes) -> None:
 )
 def test_classify(block: bytes, expected: list[str]) -> None:
     recipients = [address.parse("jane@x.example"), address.parse("bob@BÜCHER.example".lower())]
-    assert classify(Header.parse(block), recipients) == expected
+    assert classify(recipients_named(Header.parse(block)), recipients) == expected

@@ -17,6 +17,7 @@ from gateway.queue.model import (
     Envelope,
     Field,
     Inline,
+    More,
     NewMessage,
     NewRecipient,
     Outcome,
@@ -87,14 +88,14 @@ class CountingOutbox(FakeOutbox):
         self.tick()
         return await super().overdue(limit, warn_after=warn_after, give_up=give_up)
 
-    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage]) -> Recorded:
+    async def record(self, records: Sequence[Record], reports: Sequence[NewMessage], more: More | None = None) -> Recorded:
         self.tick()
         self.writes.append(len(records))
         if self.writing is not None:
             await self.writing
         if any(record.outcome.recipient.id == self.poison for record in records):
             raise RuntimeError("a bug")
-        return await super().record(records, reports)
+        return await super().record(records, reports, more)
 
     async def next_due(self) -> float | None:
         self.tick()

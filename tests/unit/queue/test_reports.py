@@ -3,6 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from gateway.errors import StorageFull, Unavailable
 from gateway.message.report import Action
@@ -19,7 +20,7 @@ from gateway.queue.model import (
     Result,
     Spooled,
 )
-from gateway.queue.reports import MAX_RETURNED, Reporter, wants
+from gateway.queue.reports import MAX_RETURNED, PATIENCE, OwnersOnly, Reporter, wants
 from tests.fakes import FakeBodies
 from tests.unit.awaiting import failure_of, value_of
 
@@ -167,3 +168,99 @@ def test_a_sender_with_other_letters_than_ascii() -> None:
     assert report is not None
     assert report.envelope.smtputf8
     assert report.envelope.eight_bit
+
+
+class FakeOwners:
+    """Owners: account "1" owns me@x.example. `error` is raised instead; `gate` is waited for."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.gate: Deferred[None] | None = None
+
+    async def owns(self, account_id: str, sender: str) -> bool:
+        if self.gate is not None:
+            await self.gate
+        if self.error is not None:
+            raise self.error
+        return (account_id, sender) == ("1", "me@x.example")
+
+
+class Guarded(Writing):
+    """Where accounts may use any sender address."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owners, self.clock = FakeOwners(), Clock()
+        self.only = OwnersOnly(self.owners, self.clock, active=True)
+        self.reporter = Reporter("gw.example", self.bodies, lambda: "R000000000000001", lambda: NOW, self.only)
+
+
+FULL = Envelope("me@x.example", ret="FULL")
+STRANGER = Envelope("stranger@y.example", ret="FULL")
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_with_any_sender_an_owner_gets_reports_without_the_body(action: Action) -> None:
+    it = Guarded()
+    text = it.text(value_of(it.begin(action, recipient("SUCCESS,FAILURE,DELAY"), envelope=FULL)))
+    assert b"Subject: s" in text
+    assert LINE not in text
+
+
+@pytest.mark.parametrize("action", list(Action))
+def test_with_any_sender_a_stranger_gets_no_report(action: Action) -> None:
+    it = Guarded()
+    with capture_logs() as logs:
+        assert value_of(it.begin(action, recipient("SUCCESS,FAILURE,DELAY"), envelope=STRANGER)) is None
+    reason = "the account does not own the sender address"
+    assert logs == [{"event": "report not sent", "log_level": "warning", "queue_id": "M", "account": "1", "reason": reason}]
+
+
+@pytest.mark.parametrize("error", [Unavailable("connection refused"), RuntimeError("a bug")])
+def test_no_report_while_the_owner_cannot_be_told(error: Exception) -> None:
+    it = Guarded()
+    it.owners.error = error
+    with capture_logs() as logs:
+        assert value_of(it.begin(envelope=FULL)) is None
+    assert logs[-1]["event"] == "report not sent"
+
+
+def test_a_login_table_that_hangs_is_waited_for_only_so_long() -> None:
+    it = Guarded()
+    it.owners.gate = Deferred()
+    waiting = it.begin(envelope=FULL)
+    with capture_logs() as logs:
+        it.clock.advance(PATIENCE)
+        assert value_of(waiting) is None
+    assert "no answer" in logs[-1]["reason"]
+
+
+def test_with_own_senders_nobody_is_asked_and_the_body_comes_back() -> None:
+    it = Guarded()
+    it.only.active = False
+    assert LINE in it.text(value_of(it.begin(envelope=STRANGER)))
+
+
+def more_of(it: Writing, envelope: Envelope, count: int) -> NewMessage | None:
+    message = QueuedMessage("M", "1", envelope, b"Subject: s\r\n\r\n", Inline(LINE), 0.0, ())
+    make = value_of(Deferred.fromCoroutine(it.reporter.more(message, 60.0)))
+    return None if make is None else make(count)
+
+
+def test_the_report_on_further_blind_recipients_tells_their_number() -> None:
+    it = Writing()
+    report = more_of(it, FULL, 7)
+    text = it.text(report).decode()
+    assert report is not None
+    assert (report.account_id, report.envelope, report.recipients[0].address) == ("", Envelope(""), "me@x.example")
+    assert "could not be delivered to 7\r\nmore blind recipients (Bcc)" in text
+    assert "Auto-Submitted: auto-replied" in text
+    assert "Subject: s" in text
+    assert LINE.decode() not in text
+    assert "1 more blind recipient " in " ".join(it.text(more_of(it, FULL, 1)).decode().split())
+
+
+def test_nobody_is_told_of_further_blind_recipients_who_may_not_have_reports() -> None:
+    assert more_of(Writing(), Envelope(""), 7) is None
+    assert more_of(Guarded(), STRANGER, 7) is None
+    assert more_of(Guarded(), FULL, 7) is not None

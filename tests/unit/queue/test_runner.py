@@ -295,6 +295,18 @@ class TestReports:
         assert len(it.reports) == 1
         assert it.states(it.reports[0].id) == [State.FAILED]
 
+    def test_many_failed_blind_recipients_make_twenty_reports_and_one_more(self) -> None:
+        it = Sending()
+        addresses = [f"b{n}@x.example" for n in range(30)]
+        it.relay.results = dict.fromkeys(addresses, Result.FAILED)
+        it.accept(*(to(address, BCC) for address in addresses))
+        it.wait(2)
+        texts = [it.text(report).decode() for report in it.reports]
+        named = [[address for address in addresses if f" {address}" in text] for text in texts]
+        assert sorted(map(len, named)) == [0] + [1] * 20
+        assert "10 more blind recipients" in " ".join(texts[-1].split())
+        assert it.counted("reports_total", kind="failed") == 21
+
     def test_one_report_for_those_that_the_header_names_and_one_for_each_blind_one(self) -> None:
         it = Sending()
         it.relay.usual = Result.FAILED

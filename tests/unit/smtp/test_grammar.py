@@ -1,6 +1,8 @@
 """Commands: what each rule of the grammar takes, and that nothing makes it fail in any other way than Refused."""
 
+import re
 import time
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -113,6 +115,9 @@ MAIL: dict[str, dict[str, Any]] = {
     "FROM:<demo@example.com>": {},
     "from:<demo@example.com>": {},
     "FROM: <demo@example.com>": {},
+    "FROM:demo@example.com": {},
+    "FROM: demo@example.com": {},
+    "FROM:demo@example.com SIZE=12 RET=HDRS": {"size": 12, "ret": "HDRS"},
     "FROM:<@a.example,@b.example:demo@example.com>": {},
     "FROM:<demo@example.com> SIZE=0": {"size": 0},
     "FROM:<demo@example.com>  size=12345 ": {"size": 12345},
@@ -141,7 +146,13 @@ BAD_MAIL: dict[bytes, Reply] = {
     b"<a@example.com>": reply.BAD_SYNTAX,
     b"TO:<a@example.com>": reply.BAD_SYNTAX,
     b"FROM:": reply.BAD_SENDER,
-    b"FROM:a@example.com": reply.BAD_SENDER,
+    b"FROM:a@example.com>": reply.BAD_SENDER,
+    b"FROM:a b@example.com": reply.BAD_SYNTAX,
+    b"FROM:a@example.com,b@example.com": reply.BAD_SENDER,
+    b"FROM:@r.example:a@example.com": reply.BAD_SENDER,
+    b"FROM:SIZE=1": reply.BAD_SENDER,
+    b"FROM: ": reply.BAD_SENDER,
+    b"FROM:<postmaster>": reply.BAD_SENDER,
     b"FROM:<a@example.com": reply.BAD_SENDER,
     b"FROM:<<a@example.com>>": reply.BAD_SENDER,
     b"FROM:<a@example.com>x": reply.BAD_SENDER,
@@ -161,6 +172,12 @@ BAD_MAIL: dict[bytes, Reply] = {
     b"FROM:<a@example.com> ENVID": reply.BAD_SYNTAX,
     b"FROM:<a@example.com> ENVID=" + b"x" * 101: reply.BAD_SYNTAX,
     b"FROM:<a@example.com> ENVID=a+2b": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=a+0D+0Ab": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=+00": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=a+09b": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=a+7F": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=a+85": reply.BAD_SYNTAX,
+    b"FROM:<a@example.com> ENVID=a+C3+A9": reply.BAD_SYNTAX,
     b"FROM:<a@example.com> SIZE=1 size=1": reply.BAD_SYNTAX,
     b"FROM:<a@example.com> -X=1": reply.BAD_SYNTAX,
     b"FROM:<a@example.com> X": reply.UNKNOWN_PARAMETER,
@@ -175,6 +192,11 @@ def test_bad_mail(argument: bytes, said: Reply) -> None:
 RCPT: dict[str, dict[str, str]] = {
     "TO:<to@example.net>": {},
     "to: <to@example.net>": {},
+    "TO:to@example.net": {},
+    "TO:to@example.net NOTIFY=NEVER": {"notify": "NEVER"},
+    "TO:<to@example.net> ORCPT=rfc822;a+20b+2Bc+3D@example.net": {"orcpt": "rfc822;a+20b+2Bc+3D@example.net"},
+    "TO:<to@example.net> ORCPT=utf-8;t\\x{F6}@example.net": {"orcpt": "utf-8;t\\x{F6}@example.net"},
+    "TO:<to@example.net> ORCPT=utf-8;a+b\\x{5C}c\\x{20}d@example.net": {"orcpt": "utf-8;a+b\\x{5C}c\\x{20}d@example.net"},
     "TO:<@a.example:to@example.net>": {},
     "TO:<to@example.net> NOTIFY=never": {"notify": "NEVER"},
     "TO:<to@example.net> NOTIFY=SUCCESS,delay,FAILURE": {"notify": "SUCCESS,DELAY,FAILURE"},
@@ -194,7 +216,10 @@ BAD_RCPT: dict[bytes, Reply] = {
     b"FROM:<to@example.net>": reply.BAD_SYNTAX,
     b"TO:<>": reply.BAD_RECIPIENT,
     b"TO:<@r.example:>": reply.BAD_RECIPIENT,
-    b"TO:<postmaster>": reply.BAD_RECIPIENT,
+    b"TO:": reply.BAD_RECIPIENT,
+    b"TO:<postmaster@>": reply.BAD_RECIPIENT,
+    b"TO:<ann>": reply.BAD_RECIPIENT,
+    b"TO:ann": reply.BAD_RECIPIENT,
     b"TO:<a@example.net>,<b@example.net>": reply.BAD_RECIPIENT,
     "TO:<ü@example.net>".encode(): reply.NEEDS_SMTPUTF8,
     b"TO:<to@example.net> NOTIFY": reply.BAD_SYNTAX,
@@ -204,6 +229,43 @@ BAD_RCPT: dict[bytes, Reply] = {
     b"TO:<to@example.net> ORCPT=rfc822;" + b"x" * 500: reply.BAD_SYNTAX,
     b"TO:<to@example.net> RET=FULL": reply.UNKNOWN_PARAMETER,
 }
+UNPRINTABLE = [
+    "rfc822;a+0D+0Ab", "rfc822;+00", "rfc822;a+7F", "rfc822;a+85@x.example", "rfc822;a+C2+85", "x400;a+1B", "rfc822;a+09b",
+    "utf-8;a\x85b", "utf-8;a\u2028b", "utf-8;a\u2029b", "utf-8;a\u00a0b", "utf-8;a\u3000b", "utf-8;a\u202eb", "utf-8;a\u2066b",
+    "utf-8;a\u200bb", "utf-8;a\ufeffb", "utf-8;a\ue000b", "utf-8;a\U0010ffffb", "utf-8;a\u0378b", "UTF-8;a\x9fb",
+    "utf-8;a\\x{85}b", "utf-8;a\\x{0085}b", "utf-8;a\\x{0A}", "utf-8;a\\x{D}", "utf-8;a\\x{2028}", "utf-8;a\\x{202e}",
+    "utf-8;a\\x{D800}", "utf-8;a\\x{7F}", "utf-8;a\\x{110000}", "utf-8;a\\x{FFFFFF}", "utf-8;a+0Ab", "utf-8;a+5Cx{85}b",
+    "utf-8;a\\nb", "utf-8;a\\", "utf-8;a\\x{}", "utf-8;a\\x{00000085}", "utf-8;a\\x{85",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("orcpt", UNPRINTABLE, ids=ascii)
+def test_orcpt_that_is_not_printable_when_decoded_is_501(orcpt: str) -> None:
+    assert refusal(lambda: grammar.rcpt(f"TO:<to@example.net> ORCPT={orcpt}".encode(), True)) == reply.BAD_SYNTAX
+
+
+_PIECES = st.lists(
+    st.text(max_size=3) | st.integers(0, 0x110000).map("\\x{{{:X}}}".format) | st.integers(0, 255).map("+{:02X}".format)
+)
+
+
+@given(st.sampled_from(["utf-8", "rfc822", "UTF-8"]), _PIECES.map("".join))
+def test_what_is_taken_as_orcpt_is_printable_for_every_reader(kind: str, text: str) -> None:
+    try:
+        line = f"TO:<to@example.net> ORCPT={kind};{text}".encode()
+        taken = grammar.rcpt(line, True).orcpt.partition(";")[2]
+    except (Refused, UnicodeEncodeError):
+        return
+    plain = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), taken)
+    for read in (taken, plain):
+        decoded = re.sub(r"\\x\{([0-9A-Fa-f]+)\}", lambda found: chr(int(found[1], 16)), read)
+        assert not {unicodedata.category(letter)[0] for letter in decoded} & {"C"}
+        assert not {unicodedata.category(letter) for letter in decoded} & {"Zl", "Zp"}
+
+
+@pytest.mark.parametrize("path", ["<Postmaster>", "<postmaster>", "<POSTMASTER>", "Postmaster", "<@r.example:postmaster>"])
+def test_postmaster_needs_no_domain(path: str) -> None:
+    assert grammar.rcpt(f"TO:{path} NOTIFY=NEVER".encode(), False) == RcptTo(Address("postmaster", ""), notify="NEVER")
 
 
 @pytest.mark.parametrize(("argument", "said"), BAD_RCPT.items(), ids=map(repr, BAD_RCPT))

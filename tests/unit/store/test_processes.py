@@ -321,7 +321,7 @@ def test_the_last_two_recipients_of_a_message_finished_by_two_machines_at_once(o
         theirs = SqlOutbox(database, "two")  # its outcome comes under our number, as good as under its own
 
         def first_and_wait(connection: Connection) -> None:
-            record(connection, [([done(first)], [])])
+            record(connection, [([done(first)], [], None)])
             recording.append(theirs.record([done(second)], []))
             other.turn()
             came = text(
