@@ -25,6 +25,10 @@ class StorageFull(Unavailable):
     """The disk under the store or the spool has no room (ENOSPC, EDQUOT, SQLITE_FULL): answer 452."""
 
 
+class Damaged(Unavailable):
+    """What was kept on disk is not what was put there; `str()` says so without a peer's words."""
+
+
 class NotFound(Exception):
     """What an operator named does not exist; `str()` says so in one line."""
 

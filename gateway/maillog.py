@@ -102,6 +102,16 @@ def hop_up(hop: str) -> None:
     log.info("hop up", hop=hop)
 
 
+def mode_mended(path: str, was: str, now: str) -> None:
+    """A state file that others could read or write; modes in octal."""
+    log.warning("state file made private", path=path, was=was, now=now)
+
+
+def loose_mode(path: str, reason: str) -> None:
+    """A state file that others may read or write, which this user cannot change."""
+    log.warning("state file is not private", path=path, reason=reason)
+
+
 def hop_in_clear(hop: str, reason: str) -> None:
     """A next hop with tls=opportunistic gets mail without TLS over a new connection."""
     log.warning("hop in clear", hop=hop, reason=peer_text(reason))

@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
 
-from gateway import __version__, config, logs, maillog
+from gateway import __version__, config, core_dumps, logs, maillog
 from gateway.card import card
 from gateway.config import Config, Listen
 from gateway.cores import usable_cores
@@ -27,6 +27,7 @@ from gateway.listening import CannotBind, bind
 from gateway.node import Node
 from gateway.share import Share
 from gateway.store.lockfile import hold
+from gateway.store.private_files import make_private
 from gateway.stores import Stores
 from gateway.upkeep import attempt
 from gateway.web.site import operators_site
@@ -92,7 +93,9 @@ class Gateway(Service):
         self._settings = settings
         self._reactor = reactor
         self._show_card = show_card
+        core_dumps.forbid()
         lock = hold(settings.server.state_dir)
+        make_private(settings.server.state_dir, settings.store.url.get_secret_value())
         self._workers = number_of_workers(settings)
         self._stores = Stores(settings, reactor, Share(0, self._workers) if self._workers else Share())
         self._housekeeping = Housekeeping(self._stores, reactor)

@@ -32,6 +32,7 @@ OURS: dict[str, set[str]] = {
     "logs": {"logfile", "maillog"},
     "share": set(),
     "cores": set(),
+    "core_dumps": set(),
     "hash_slots": set(),
     "upkeep": {"errors", "maillog"},
     "card": {"config"},
@@ -84,7 +85,7 @@ LIBRARIES: dict[str, set[str]] = {
     # Clock, chance, threads and sockets are handed in: whoever imports these makes them, or says below why not.
     "asyncio": set(),
     "random": set(),
-    "socket": {"cli", "worker"},
+    "socket": {"cli", "worker", "net"},
     "threading": set(),
     "threading.get_native_id": {"accounts.hash_threads"},  # a thread lowers its own priority
     "time": {"hashing", "sign_in", "stores"},

@@ -19,7 +19,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from gateway import maillog
-from gateway.errors import Unavailable
+from gateway.errors import Damaged, Unavailable
 from gateway.metrics import Metrics
 from gateway.queue.insist import Insist
 from gateway.queue.lease import Lease, LeaseLost
@@ -246,7 +246,7 @@ class Runner:
             raise
         except Unavailable as away:
             maillog.body_unavailable(message.id, str(away))
-            problem = "The message cannot be read from disk"
+            problem = str(away) if isinstance(away, Damaged) else "The message cannot be read from disk"
         except Exception as error:
             maillog.bug("delivering", error)
             problem = "A problem on our side"

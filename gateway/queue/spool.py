@@ -21,13 +21,14 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
-from gateway.errors import ConfigError, StorageFull, Unavailable
+from gateway.errors import ConfigError, Damaged, StorageFull, Unavailable
 from gateway.queue.model import BodyRef, Inline, Spooled
 from gateway.queue.ports import BodyReader, BodyWriter
 
@@ -74,7 +75,7 @@ class Spool:
         """See the port."""
         if isinstance(body, Inline):
             return InlineReader(body.data)
-        file = _OpenFile(await self._descriptor(_open, path_of(self.folder, body.name)), self._run)
+        file = _OpenFile(await self._descriptor(partial(_open, body.size), path_of(self.folder, body.name)), self._run)
         return _Reader(file, body.size, self._block)
 
     async def remove(self, body: Spooled) -> None:
@@ -206,6 +207,9 @@ class _Reader:
         block = self._file.at_once(_read_cached, self._buffer, self._position)
         if not block:
             block = await self._file.step(_read_block, self._position)
+        block = block[: self._size - self._position]  # what was appended since is none of it
+        if not block:  # shortened since it was opened
+            raise _damaged(self._position, self._size)
         self._position += len(block)
         return block
 
@@ -280,8 +284,18 @@ def _create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _open(size: int, path: Path) -> int:
+    """Raises Damaged for a file that has not `size` octets: a part of a message must not go out as if it were the whole."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    there = os.fstat(descriptor).st_size
+    if there != size:
+        os.close(descriptor)
+        raise _damaged(there, size)
+    return descriptor
+
+
+def _damaged(there: int, size: int) -> Damaged:
+    return Damaged(f"The message is damaged: {there} of {size} octets of its body are on disk")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

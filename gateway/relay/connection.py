@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from gateway.deadline import Deadline
 from gateway.maillog import peer_text
+from gateway.net.keepalive import keep_alive
 from gateway.net.tls_layer import TlsLayer
 from gateway.prompt import write_promptly
 from gateway.queue.lease import Lease
@@ -190,6 +191,7 @@ class Connection(Protocol):
         transport = self._transport()
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)  # else the final dot waits for the acknowledgment of the body
+            keep_alive(transport)
         if self._implicit_tls:
             self._start_tls()
         self._pump()

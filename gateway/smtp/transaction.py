@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway import address
 from gateway.reply import Reply
 from gateway.smtp.reply_reader import MAX_TEXT, ProtocolError
 
@@ -69,15 +70,25 @@ def refusals(transaction: Transaction, extensions: Extensions) -> list[Verdict |
     if limit.isascii() and limit.isdigit() and 0 < int(limit) < transaction.size:
         text = f"The message of {transaction.size} octets is larger than the next hop's limit of {int(limit)}"
         return [Verdict("failed", 0, "5.3.4", text)] * count
+    without_utf8 = "SMTPUTF8" not in extensions
+    if without_utf8 and not _in_ascii(transaction.sender).isascii():
+        return [_NO_UTF8_ADDRESS] * count
+    if without_utf8 and transaction.utf8_header:
+        return [_NO_UTF8_HEADER] * count
     if transaction.eight_bit and "8BITMIME" not in extensions:
         return [_NO_8BITMIME] * count
-    if "SMTPUTF8" in extensions:
-        return [None] * count
-    if not transaction.sender.isascii():
-        return [_NO_UTF8_ADDRESS] * count
-    if transaction.utf8_header:
-        return [_NO_UTF8_HEADER] * count
-    return [None if to.address.isascii() else _NO_UTF8_ADDRESS for to in transaction.recipients]
+    return [_NO_UTF8_ADDRESS if without_utf8 and not _in_ascii(to.address).isascii() else None for to in transaction.recipients]
+
+
+def _in_ascii(text: str) -> str:
+    """The address as a hop without SMTPUTF8 takes it: its domain in A-labels, when its local part is ASCII (RFC 6531, 3.2)."""
+    local, at, domain = text.rpartition("@")
+    if text.isascii() or not local.isascii():
+        return text
+    try:
+        return f"{local}{at}{address.parse(f'x@{domain}').domain_key}"
+    except address.AddressError:
+        return text
 
 
 def limit(extensions: Extensions, name: str) -> int | None:
@@ -88,7 +99,7 @@ def limit(extensions: Extensions, name: str) -> int | None:
 
 def mail_command(transaction: Transaction, extensions: Extensions) -> str:
     """MAIL with those parameters that the hop offers (RFC 5321 section 4.1.1.2, RFC 3461 section 4)."""
-    words = [f"MAIL FROM:<{transaction.sender}>"]
+    words = [f"MAIL FROM:<{transaction.sender if 'SMTPUTF8' in extensions else _in_ascii(transaction.sender)}>"]
     if "SIZE" in extensions:
         words.append(f"SIZE={transaction.size}")
     if transaction.eight_bit and "8BITMIME" in extensions:
@@ -102,7 +113,7 @@ def mail_command(transaction: Transaction, extensions: Extensions) -> str:
 
 def rcpt_command(to: To, extensions: Extensions) -> str:
     """RCPT with NOTIFY and ORCPT where the hop offers DSN (RFC 3461 sections 4.1 and 4.2)."""
-    words = [f"RCPT TO:<{to.address}>"]
+    words = [f"RCPT TO:<{to.address if 'SMTPUTF8' in extensions else _in_ascii(to.address)}>"]
     if "DSN" in extensions:
         orcpt = to.orcpt if "SMTPUTF8" in extensions else _ascii_orcpt(to.orcpt)
         words += [f"{key}={value}" for key, value in (("NOTIFY", to.notify), ("ORCPT", orcpt)) if value]

@@ -11,7 +11,7 @@ from functools import partial
 
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select
 
-from gateway.errors import Unavailable
+from gateway.errors import Damaged, Unavailable
 from gateway.queue.model import BodyRef, Inline, Spooled
 from gateway.queue.ports import BodyReader, BodyWriter
 from gateway.queue.spool import InlineReader
@@ -122,8 +122,9 @@ class _Reader:
             return b""
         where = {"name": self._body.name, "position": self._position}
         found = await self._database.read(lambda connection: connection.execute(_GET, where).scalar())
-        if found is None or len(found) > self._left:
-            raise Unavailable("store: a large body is not there, or not whole")
+        if not found or len(found) > self._left:
+            there = self._body.size - self._left + len(found or b"")
+            raise Damaged(f"The message is damaged: {there} of {self._body.size} octets of its body are in the store")
         self._position += 1
         self._left -= len(found)
         return bytes(found)

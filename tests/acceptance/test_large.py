@@ -1,11 +1,13 @@
 """Large messages: carried whole, refused past the limit, and never held in memory."""
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.acceptance.commands import read, tool
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.installation import LOGIN
@@ -108,6 +110,25 @@ def test_the_limit_of_an_account_is_its_own(gateway: GatewayProcess, size: int) 
         for one, code in ((not_, 552), (fits, 250)):
             wire.envelope("bob@example.net", sender="small@example.com")
             assert wire.data(one).code == code
+
+
+def test_a_body_cut_short_on_disk_is_never_sent_and_named(install: Install) -> None:
+    """A rest of it was delivered once as if it were the whole, with a 250 in the log."""
+    with Smarthost() as hop:
+        hop.down()
+        gateway = install(relay={"next_hop": [hop.url], "retry": ["1s"]}).start()
+        submit(gateway, message(body=b"large\r\n" * 60_000))
+        gateway.until_logged("hop down")
+        (file,) = spooled(gateway)
+        size = file.stat().st_size
+        os.truncate(file, 237)
+        hop.up()
+        logged = gateway.until_logged("a body cannot be read")[0]
+        assert f"237 of {size} octets" in logged["reason"]
+        (row,) = read(gateway, "queue", "list")
+        until(lambda: "damaged" in tool(gateway, "queue", "show", str(row["id"])), gateway.story)
+        assert not hop.deliveries
+        assert gateway.get("/readyz")[0] == 200
 
 
 def test_whoever_shares_the_store_finds_a_large_body(install: Install, smarthost: Smarthost) -> None:

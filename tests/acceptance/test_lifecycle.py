@@ -3,6 +3,7 @@
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
@@ -22,6 +23,16 @@ def _half_sent(wire: Wire) -> bytes:
     octets = message("half").replace(b"\r\n.", b"\r\n..") + b".\r\n"
     wire.send(octets[:200])
     return octets[200:]
+
+
+def test_no_core_is_dumped_and_state_files_are_made_private(install: Install) -> None:
+    gateway = install()
+    gateway.at.state.chmod(0o755)
+    gateway.start()
+    limits = Path(f"/proc/{gateway.process.pid}/limits").read_text()
+    assert [line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core file size")] == [["0", "0"]]
+    assert gateway.at.state.stat().st_mode & 0o777 == 0o700
+    assert str(gateway.at.state) in {line["path"] for line in gateway.logged("state file made private")}
 
 
 def test_sigterm_ends_idle_sessions_and_lets_transactions_finish(gateway: GatewayProcess) -> None:

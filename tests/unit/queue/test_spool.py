@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, execute
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from gateway.errors import ConfigError, StorageFull, Unavailable
+from gateway.errors import ConfigError, Damaged, StorageFull, Unavailable
 from gateway.queue.body import INLINE, BodyBuffer
 from gateway.queue.model import Spooled
 from gateway.queue.ports import BodyWriter
@@ -425,3 +425,33 @@ def test_a_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"store.url: cannot make .*spool: "):
         Spool(tmp_path / "spool", run).prepare()
+
+
+@pytest.mark.parametrize("change", [-1, -BLOCK, -2 * BLOCK, 1])
+def test_a_file_that_is_not_as_long_as_it_was_is_not_opened(pump: Pump, spool: Spool, change: int) -> None:
+    size = 2 * BLOCK + 10
+    body = pump.result(begun(pump, spool, b"x" * size).finish())
+    os.truncate(spool.folder / "zY" / NAME, size + change)
+    error = pump.failure(spool.open(body))
+    assert isinstance(error, Damaged)
+    assert str(error) == f"The message is damaged: {size + change} of {size} octets of its body are on disk"
+
+
+def test_a_file_that_is_shortened_while_it_is_read_does_not_end_early(pump: Pump, spool: Spool) -> None:
+    body = pump.result(begun(pump, spool, b"x" * (BLOCK + 10)).finish())
+    reader = pump.result(spool.open(body))
+    assert len(pump.result(reader.read())) == BLOCK
+    os.truncate(spool.folder / "zY" / NAME, BLOCK)
+    for _ in range(2):
+        assert isinstance(pump.failure(reader.read()), Damaged)
+    reader.close()
+
+
+def test_what_is_appended_to_a_file_is_none_of_it(pump: Pump, spool: Spool) -> None:
+    body = pump.result(begun(pump, spool, b"x" * (BLOCK + 10)).finish())
+    reader = pump.result(spool.open(body))
+    with (spool.folder / "zY" / NAME).open("ab") as file:
+        file.write(b"y" * 100)
+    assert pump.result(reader.read()) + pump.result(reader.read()) == b"x" * (BLOCK + 10)
+    assert pump.result(reader.read()) == b""
+    reader.close()

@@ -1,10 +1,12 @@
 """SmtpHop against a server that falls silent: each stage has its limit, and nobody waits for ever."""
 
+import socket
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from gateway.net import keepalive
 from gateway.queue.model import Result, Spooled
 from gateway.relay.connection import LIMITS, TlsFailed
 from gateway.relay.hop import HopDown
@@ -19,6 +21,18 @@ class SilenceTest(HopTest):
 
     def quick(self, faulty: FaultyHop, stage: Stage, *, seconds: float = 0.05, **options: Any) -> SmtpHop:
         return self.hop(self.serve(faulty), limits={**LIMITS, stage: seconds}, **options)
+
+    async def test_the_kernel_watches_a_hop_that_says_nothing(self) -> None:
+        """One that vanished without a reset stopped all delivery for 330 s."""
+        hop = self.hop(self.serve(FaultyHop()))
+        await send(hop)
+        (connection,) = hop._idle
+        handle: socket.socket = connection._transport().getHandle()
+        option = handle.getsockopt
+        assert option(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == keepalive.UNACKNOWLEDGED <= 60_000
+        idle, interval = option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        assert idle + interval * option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) <= 60
 
     async def test_while_setting_up_is_a_hop_that_is_down(self) -> None:
         for verb, stage in (

@@ -298,7 +298,10 @@ UNASKED: list[tuple[bytes, Transaction, list[str]]] = [
     (b"250-h\r\n250 SIZE 19\r\n", ONE, ["5.3.4"]),
     (b"250 h\r\n", replace(ONE, eight_bit=True), ["5.6.3"]),
     (b"250 h\r\n", replace(ONE, smtputf8=True, utf8_header=True), ["5.6.9"]),
+    (b"250 h\r\n", replace(ONE, smtputf8=True, utf8_header=True, eight_bit=True), ["5.6.9"]),
+    (b"250-h\r\n250 8BITMIME\r\n", replace(ONE, smtputf8=True, utf8_header=True, eight_bit=True), ["5.6.9"]),
     (b"250 h\r\n", replace(THREE, sender="ä@x.example"), ["5.6.7"] * 3),
+    (b"250 h\r\n", replace(THREE, sender="ä@bücher.example"), ["5.6.7"] * 3),
 ]
 
 
@@ -317,6 +320,24 @@ def test_one_international_recipient_does_not_fail_the_others() -> None:
     assert hop.sent.count(b"RCPT") == 2
     hop.say(OK + OK + b"550 5.1.1 no\r\n" + GO + QUEUED)
     assert results(hop) == [TAKEN, ("failed", 0, "5.6.7"), ("failed", 550, "5.1.1")]
+
+
+INTERNATIONAL = Transaction("ann@bücher.example", (To("bob@Kärnten.example"),), 10, smtputf8=True)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "sender", "recipient", "parameter"),
+    [
+        (b"PIPELINING", "ann@xn--bcher-kva.example", "bob@xn--krnten-bua.example", ""),
+        (b"SMTPUTF8", "ann@bücher.example", "bob@Kärnten.example", " SMTPUTF8"),
+    ],
+)
+def test_a_domain_goes_as_the_hop_takes_it(extensions: bytes, sender: str, recipient: str, parameter: str) -> None:
+    """RFC 6531 section 3.2: with an ASCII local part there is a form that every hop takes."""
+    hop = opened(b"250-h\r\n250-PIPELINING\r\n250 " + extensions + b"\r\n")
+    hop.begin(INTERNATIONAL)
+    lines = hop.sent.decode().splitlines()
+    assert lines[:2] == [f"MAIL FROM:<{sender}>{parameter}", f"RCPT TO:<{recipient}>"]
 
 
 LIMITS: list[tuple[bytes, int | None, bool]] = [
