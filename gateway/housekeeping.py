@@ -28,7 +28,11 @@ class Housekeeping:
     @property
     def checks(self) -> dict[str, Callable[[], Awaitable[object]]]:
         """What has to work, but for the listeners: each raises Unavailable while it does not."""
-        return {"login_table": self._stores.sign_in.directory.reachable, "store": self._stores.outbox.next_due}
+        return {"login_table": self._stores.sign_in.directory.reachable, "store": self._check_store}
+
+    async def _check_store(self) -> None:
+        self._stores.database.check_writes()
+        await self._stores.outbox.next_due()
 
     def start(self) -> None:
         self._upkeep.every(HELD_EVERY, "looking at held mail", self._senders.let_go)

@@ -102,6 +102,11 @@ def hop_up(hop: str) -> None:
     log.info("hop up", hop=hop)
 
 
+def cut_at_stop() -> None:
+    """A database does not answer while the gateway stops."""
+    log.warning("a database hangs: its connections are cut")
+
+
 def mode_mended(path: str, was: str, now: str) -> None:
     """A state file that others could read or write; modes in octal."""
     log.warning("state file made private", path=path, was=was, now=now)

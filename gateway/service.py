@@ -107,11 +107,11 @@ class Gateway(Service):
         if self._workers:
             workers = Workers(self._workers, self._stores, reactor, lock=lock, log_file=log_file)
             self._serving = workers
-            self._site = operators_site(workers.totals, lambda: self._count_all(workers), checks)
+            self._site = operators_site(workers.totals, lambda: self._count_all(workers), checks, reactor)
         else:
             door = Door(settings.limits.connections, settings.limits.connections_per_network, places=places(self._descriptors))
             self._serving = Node(self._stores, reactor, door)
-            self._site = operators_site(self._stores.metrics.registry, self._housekeeping.count_queue, checks)
+            self._site = operators_site(self._stores.metrics.registry, self._housekeeping.count_queue, checks, reactor)
 
     # Start
 
@@ -212,6 +212,7 @@ class Gateway(Service):
 
     async def _stop(self) -> None:
         maillog.stopping()
+        self._stores.leave()
         self._housekeeping.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
         await self._serving.stop()

@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from gateway import maillog
 from gateway.config import Config
 from gateway.errors import ConfigError, Unavailable
 from gateway.metrics import Metrics
@@ -29,6 +30,7 @@ from gateway.upkeep import Upkeep, attempt
 CLOCK_EVERY = 15.0  # seconds between two looks at the store's clock
 NOTES_EVERY = 5.0  # seconds that sign-ins and refusals are counted in memory before they are written down
 DISK_THREADS = 4
+LEAVE_PATIENCE = 5.0  # seconds that a statement may be under way when we stop
 # Seconds that no step of the wall clock changes, and that go on while the machine sleeps, where its system counts them: a lease
 # that ran out in the machine's sleep must look as old as it is; time.monotonic stands still there.
 STEADY = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
@@ -90,11 +92,24 @@ class Stores:
     async def _look_at_clock(self) -> None:
         await self.clock.look(self.database)
 
+    def leave(self) -> None:
+        """We stop: from now on a database that hangs is given up on, so that it does not keep us from ending in order.
+
+        One that answers is waited for as long as there is something to do.
+        """
+        self._upkeep.every(1.0, "leaving", self._cut_what_hangs)
+
+    async def _cut_what_hangs(self) -> None:
+        for each in (self.database, self.sign_in.directory):
+            if each.hangs(LEAVE_PATIENCE):
+                maillog.cut_at_stop()
+                each.cut()
+
     async def stop(self) -> None:
         """Write down what was counted in memory, and close everything."""
-        self._upkeep.stop()
         await attempt(SIGN_INS, self.sign_in.flush)
         await attempt(REFUSALS, self.ledger.flush)
         await self.sign_in.stop()
         await self.database.stop()
+        self._upkeep.stop()
         self._disk.stop()

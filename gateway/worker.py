@@ -204,6 +204,7 @@ class _Running:
 
     async def stop(self, patience: float) -> None:
         maillog.stopping()
+        self.stores.leave()
         await self._node.stop(patience)
         await self.stores.stop()
         maillog.stopped()

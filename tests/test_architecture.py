@@ -85,7 +85,7 @@ LIBRARIES: dict[str, set[str]] = {
     # Clock, chance, threads and sockets are handed in: whoever imports these makes them, or says below why not.
     "asyncio": set(),
     "random": set(),
-    "socket": {"cli", "worker", "net"},
+    "socket": {"cli", "worker", "net", "store.wires"},
     "threading": set(),
     "threading.get_native_id": {"accounts.hash_threads"},  # a thread lowers its own priority
     "time": {"hashing", "sign_in", "stores"},

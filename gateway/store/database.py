@@ -26,17 +26,19 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, NestedTransaction, RootTransaction
 from sqlalchemy.exc import DBAPIError
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.store.engine import lookup_engine, store_engine
 from gateway.store.failures import Disconnected, Undone, translated
+from gateway.store.patience import STORE_PATIENCE, Patience, Watch
 from gateway.store.read_threads import ReadThreads
 from gateway.store.shared_read import Read, SharedRead, SharedReads
+from gateway.store.wires import Wires
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -47,15 +49,25 @@ V = TypeVar("V")
 MAX_GROUP = 200  # items in one commit: bounds what the first of them waits for the last
 READERS = 4
 LOOKERS = 2
+SLOW_WRITE = 5.0  # seconds after which a write under way means that the store is not ready
 TRIES = 4  # of a group that was certainly not committed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Item:
     order: str
     together: Together[Any, Any]
     wanted: Any
     result: Deferred[Any]
+    since: float
+    free: list[None]  # of one, which whoever takes the item has: the writer to write it, or its caller's patience to drop it
+
+    def take(self) -> bool:
+        """Whether we have it: one of two threads does (list.pop is atomic)."""
+        with suppress(IndexError):
+            self.free.pop()
+            return True
+        return False
 
     @property
     def place(self) -> tuple[str, str]:
@@ -78,12 +90,13 @@ class Database:
         self,
         url: str,
         *,
-        reactor: IReactorFromThreads,
+        reactor: Any,  # IReactorFromThreads, IReactorTime
         metrics: Metrics,
         clock: Callable[[], float],
         turn: AbstractContextManager[None] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._clock_of_reactor: Callable[[], float] = reactor.seconds
         self._turn = turn or nullcontext()
         self._metrics = metrics
         self.clock = clock
@@ -98,6 +111,12 @@ class Database:
         self._writing = False
         self._stopped = False
         self._idle: list[Deferred[None]] = []
+        self._wires = Wires(self._write_engine)
+        self._group: list[_Item] = []  # being written
+        self._began = 0.0  # when the writer was last woken
+        self._closing = False
+        self._patience = Patience(reactor, STORE_PATIENCE)
+        self._watch = Watch(reactor, self._give_up_on_those_that_hang)
 
     def start(self) -> None:
         self._writer.start()
@@ -121,19 +140,22 @@ class Database:
         It answers each as if each had come alone, one after the other. When it raises, it is run again for each alone; so its
         name, by which it is known, stands for one function.
         """
-        if self._stopped:
+        if self._closing:
             return fail(Unavailable("the store is closing"))
-        item = _Item(order, together, wanted, Deferred())
+        item = _Item(order, together, wanted, Deferred(), self._clock_of_reactor(), [None])
         self._waiting.append(item)
+        self._watch.begin()
         if not self._writing:
             self._wake()
         return item.result
 
     def read(self, function: Callable[[Connection], T]) -> Deferred[T]:
         """Run `function` on a snapshot, in a reader thread. Fails with Unavailable or what `function` raised."""
-        if self._stopped:
+        if self._closing:
             return fail(Unavailable("the store is closing"))
-        return self._readers.in_thread(lambda: self._readers.on_connection(partial(_snapshot, function)))
+        result = self._readers.in_thread(lambda: self._readers.on_connection(partial(_snapshot, function)))
+        self._patience.begin(result)
+        return result.addBoth(self._in_time, result)
 
     def shared(self, read: Read[K, V]) -> SharedRead[K, V]:
         """What many ask one by one, answered together. `read` is quick; each of its statements sees what is committed then."""
@@ -142,9 +164,9 @@ class Database:
     def stop(self) -> Deferred[None]:
         """Commit what waits, join the threads, close the file. Later calls fail with Unavailable."""
         if self._stopped or not self._writer.started:
-            self._stopped = True
+            self._stopped = self._closing = True
             return succeed(None)
-        self._stopped = True
+        self._stopped = self._closing = True
         drained: Deferred[None] = succeed(None)
         if self._writing:
             drained = Deferred()
@@ -158,18 +180,67 @@ class Database:
         self._lookers.stop()
         self._write_engine.dispose()
 
+    # A server that hangs
+
+    def hangs(self, seconds: float) -> bool:
+        """Whether a write or a read has been under way for longer than that."""
+        late = self._writing and self._began < self._clock_of_reactor() - seconds
+        return late or self._readers.hangs(seconds) or self._lookers.hangs(seconds)
+
+    def check_writes(self) -> None:
+        """Raises Unavailable while a write takes so long that new ones had better not come."""
+        if self._writing and self._began < self._clock_of_reactor() - SLOW_WRITE:
+            raise Unavailable(f"store: a write has been under way for more than {SLOW_WRITE:.0f} seconds")
+
+    def cut(self) -> None:
+        """Give up on a server that hangs, for we stop: what is under way fails, and what comes later fails at once."""
+        self._closing = True
+        self._wires.cut()
+        self._readers.cut()
+        self._lookers.cut()
+
+    def _in_time(self, answer: Any, result: Deferred[Any]) -> Any:
+        in_time = self._patience.end(result)
+        if not in_time and isinstance(answer, Failure) and answer.check(CancelledError):
+            self._metrics.store_errors_total.inc()
+            raise Unavailable(f"store: no answer in {STORE_PATIENCE:.0f} seconds")
+        return answer
+
+    def _give_up_on_those_that_hang(self, now: float) -> bool:
+        """Whoever has waited for STORE_PATIENCE hears that there is no answer. Whether anything is under way.
+
+        What the writer has not begun is dropped for certain. What it has begun may be committed all the same.
+        """
+        for item in [item for item in list(self._waiting) if item.since <= now - STORE_PATIENCE]:
+            if item.take():
+                with suppress(ValueError):
+                    self._waiting.remove(item)
+                self._tell(item, "store: the writer was busy for {:.0f} seconds; nothing was written")
+        for item in self._group:
+            if item.since <= now - STORE_PATIENCE and not item.result.called:
+                self._tell(item, "store: no answer in {:.0f} seconds; whether it was written is not known")
+        return self._writing
+
+    def _tell(self, item: _Item, why: str) -> None:
+        self._metrics.store_errors_total.inc()
+        item.result.errback(Unavailable(why.format(STORE_PATIENCE)))
+
     # In the reactor's thread
 
     def _wake(self) -> None:
         """Let the writer run once this turn of the reactor is over: what else happens in it is one group, not several."""
         self._writing = True
+        self._began = self._clock_of_reactor()
         self._reactor.callFromThread(self._writer.callInThread, self._write_group)
 
     def _settle(self, items: list[_Item], outcomes: list[Any]) -> None:
         self._writing = False
+        self._group = []
         if self._waiting:
             self._wake()
         for item, outcome in zip(items, outcomes, strict=True):
+            if item.result.called:  # nobody waits any more
+                continue
             if isinstance(outcome, _Failed):
                 item.result.errback(outcome.error)
             else:
@@ -183,12 +254,17 @@ class Database:
 
     def _write_group(self) -> None:
         with self._turn:
-            items = self._next_group()
-            outcomes = self._commit(items)
+            self._group = items = self._next_group()
+            outcomes = self._commit(items) if items else []
         self._reactor.callFromThread(self._settle, items, outcomes)
 
     def _next_group(self) -> list[_Item]:
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_GROUP))]
+        group: list[_Item] = []
+        with suppress(IndexError):  # no more
+            while len(group) < MAX_GROUP:
+                item = self._waiting.popleft()
+                if item.take():
+                    group.append(item)
         return sorted(group, key=lambda item: item.place)
 
     def _commit(self, items: list[_Item]) -> list[Any]:

@@ -64,7 +64,7 @@ class SqlDirectory:
             about="login table: ",
         )
         self._patience = Patience(reactor, PATIENCE)
-        reads = SharedReads(self._threads, reactor, most=THREADS)
+        reads = SharedReads(self._threads, reactor, most=THREADS, patience=False)
         self._logins = reads.of(self._lookup.find)
         self._by_id = reads.of(self._standing.rows)
         self._addresses = reads.of(self._aliases_of)
@@ -72,8 +72,16 @@ class SqlDirectory:
     def start(self) -> None:
         self._threads.start()
 
+    def hangs(self, seconds: float) -> bool:
+        """Whether a query has been under way for longer than that."""
+        return self._threads.hangs(seconds)
+
+    def cut(self) -> None:
+        """End the connections, in the middle of anything: what is under way fails."""
+        self._threads.cut()
+
     def stop(self) -> Deferred[None]:
-        """Join the threads, at most PATIENCE after the last query began, and close the connections."""
+        """End what runs, join the threads, and close the connections."""
         self._threads.stop()
         return succeed(None)
 

@@ -1,8 +1,32 @@
 """How long callers wait for a database that may hang: one timer for all of them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+
+STORE_PATIENCE = 10.0  # seconds that a caller waits for the store
+EVERY = 2.0  # seconds between two looks
+
+
+class Watch:
+    """Looks again and again as long as `look` finds work under way: no timer for each call, and none while nothing goes on."""
+
+    def __init__(self, reactor: Any, look: Callable[[float], bool]) -> None:
+        self._reactor = reactor
+        self._look = look
+        self._on = False
+
+    def begin(self) -> None:
+        """There is something to look at."""
+        if not self._on:
+            self._on = True
+            self._reactor.callLater(EVERY, self._again)
+
+    def _again(self) -> None:
+        self._on = False
+        if self._look(self._reactor.seconds()):
+            self.begin()
 
 
 class Patience:

@@ -13,6 +13,7 @@ from twisted.python.threadpool import ThreadPool
 
 from gateway.errors import Unavailable
 from gateway.store.failures import translated
+from gateway.store.wires import Wires
 
 T = TypeVar("T")
 
@@ -44,13 +45,25 @@ class ReadThreads:
         self._failed = failed
         self._took = took
         self._about = about
+        self._wires = Wires(engine)
+        self._since: dict[object, float] = {}  # when each call under way began
+
+    def hangs(self, seconds: float) -> bool:
+        """Whether a call has been under way for longer than that."""
+        return any(began < self._clock() - seconds for began in list(self._since.values()))
+
+    def cut(self) -> None:
+        """End the connections, in the middle of anything: what is under way fails."""
+        self._wires.cut()
 
     def start(self) -> None:
         self._threads.start()
 
     def stop(self) -> None:
-        """Wait for the queries that run, and close the connections."""
+        """End the queries that run, for nobody waits for them any more, and close the connections."""
         if self._threads.started:
+            if self._since:
+                self.cut()
             self._threads.stop()
         self._engine.dispose()
 
@@ -62,7 +75,8 @@ class ReadThreads:
 
     def on_connection(self, function: Callable[[Connection], T]) -> T:
         """In such a thread: call `function` with a connection, perhaps twice. Raises Unavailable, what `function` raises."""
-        started = self._clock()
+        started, call = self._clock(), object()
+        self._since[call] = started
         try:
             with translated():
                 return self._insist(function, started)
@@ -70,6 +84,7 @@ class ReadThreads:
             self._failed()
             raise type(error)(f"{self._about}{error}") from None
         finally:
+            del self._since[call]
             self._took(self._clock() - started)
 
     def _insist(self, function: Callable[[Connection], T], started: float) -> T:

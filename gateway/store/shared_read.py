@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from gateway.errors import Unavailable
 from gateway.store.failures import is_about_the_database, unavailable
+from gateway.store.patience import STORE_PATIENCE, Watch
 from gateway.store.read_threads import ReadThreads
 
 K = TypeVar("K")
@@ -34,9 +35,12 @@ Read = Callable[[Connection, Sequence[K]], dict[K, V]]  # a value for each of th
 
 
 class SharedReads:
-    """Rounds, at most `most` at once; `reactor` provides IReactorTime. For the reactor's thread."""
+    """Rounds, at most `most` at once; `reactor` provides IReactorTime. For the reactor's thread.
 
-    def __init__(self, threads: ReadThreads, reactor: Any, *, most: int) -> None:
+    Without `patience`, callers have to see to it themselves that they do not wait for ever.
+    """
+
+    def __init__(self, threads: ReadThreads, reactor: Any, *, most: int, patience: bool = True) -> None:
         self._threads = threads
         self._reactor = reactor
         self._most = most
@@ -45,6 +49,9 @@ class SharedReads:
         self._current: list[_Batch[Any, Any]] | None = None  # the round that others wait for
         self._soon = False  # one begins at the end of this turn of the reactor
         self._watching = False
+        self._under_way: dict[int, tuple[float, list[_Batch[Any, Any]]]] = {}  # since when, by the id() of the round
+        self._seen: dict[Deferred[Any], float] = {}  # who waits for a round to begin, and when that was first seen
+        self._patience = Watch(reactor, self._give_up_on_those_that_hang) if patience else None
 
     def of(self, read: Read[K, V]) -> "SharedRead[K, V]":
         """A kind of thing to ask; `read` answers for many keys at once."""
@@ -67,6 +74,9 @@ class SharedReads:
         if batches:
             self._running += 1
             self._current = batches
+            self._under_way[id(batches)] = self._reactor.seconds(), batches
+            if self._patience is not None:
+                self._patience.begin()
             self._threads.in_thread(lambda: [self._read(batch) for batch in batches]).addBoth(self._end, batches)
 
     def _end(self, answers: "list[dict[Any, Any] | Exception] | Failure", batches: "list[_Batch[Any, Any]]") -> None:
@@ -78,6 +88,7 @@ class SharedReads:
                 batch.give(found)
         finally:
             self._running -= 1
+            del self._under_way[id(batches)]
             if self._current is batches:
                 self._current = None
             self._asked()
@@ -88,6 +99,22 @@ class SharedReads:
             return self._threads.on_connection(batch.read)
         except Exception as error:  # those who asked raise it
             return error
+
+    def _give_up_on_those_that_hang(self, now: float) -> bool:
+        """Whoever has waited for STORE_PATIENCE hears that there is no answer. Whether anything is under way."""
+        hangs = Unavailable(f"no answer in {STORE_PATIENCE:.0f} seconds")
+        for began, batches in list(self._under_way.values()):
+            if began <= now - STORE_PATIENCE:
+                for batch in batches:
+                    batch.give(hangs)
+        waiting = [result for kind in self._kinds for result in kind.waiting]
+        self._seen = {result: self._seen.get(result, now) for result in waiting}
+        for result, seen in self._seen.items():
+            if seen <= now - STORE_PATIENCE and not result.called:
+                for kind in self._kinds:
+                    kind.waiting.pop(result, None)
+                result.errback(Unavailable(*hangs.args))
+        return bool(self._under_way)
 
     def _watch(self) -> None:
         """While somebody waits for a round to end, see whether it is a slow one."""

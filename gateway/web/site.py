@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, TimeoutError, ensureDeferred
 from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -18,17 +18,22 @@ from gateway.web.channel import BoundedSite
 
 Check = Callable[[], Awaitable[object]]
 
+REFRESH_WITHIN = 3.0  # seconds
 
-def operators_site(figures: Collector, refresh: Check, ready: Mapping[str, Check]) -> Site:
+
+def operators_site(figures: Collector, refresh: Check, ready: Mapping[str, Check], clock: Any = None) -> Site:
     """`refresh` brings the `figures` up to date before they are read; `ready` has a check for each thing that must work.
 
+    `clock` is an IReactorTime, by default the reactor. A scrape goes on without `refresh` after REFRESH_WITHIN:
+    Prometheus waits for ten seconds by default.
     A check raises Unavailable; what it says goes to the log, the page has only which one failed.
     """
     root: Any = notFound()
-    root.putChild(b"metrics", _Page(lambda: _metrics(figures, refresh)))
+    root.putChild(b"metrics", _Page(lambda: _metrics(figures, refresh, site.reactor)))
     root.putChild(b"healthz", _Page(_alive))
     root.putChild(b"readyz", _Page(lambda: _readiness(ready)))
-    return BoundedSite(root)
+    site = BoundedSite(root, clock)
+    return site
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,19 @@ class _Page(Resource):
             request.finish()
 
 
-async def _metrics(figures: Collector, refresh: Check) -> _Answer:
+async def _metrics(figures: Collector, refresh: Check, clock: Any) -> _Answer:
     try:
-        await refresh()
-    except Unavailable as away:  # the other metrics say so; a scrape must not fail with the store
-        maillog.store_unavailable("counting the queue", str(away))
+        await _as_coroutine(refresh).addTimeout(REFRESH_WITHIN, clock)
+    except (Unavailable, TimeoutError) as away:  # the other metrics say so; a scrape must not fail with the store
+        maillog.store_unavailable("counting the queue", str(away) or "no answer in time")
     return _Answer(200, CONTENT_TYPE_LATEST, generate_latest(figures))
+
+
+def _as_coroutine(check: Check) -> Deferred[Any]:
+    async def run() -> object:
+        return await check()
+
+    return ensureDeferred(run())
 
 
 async def _alive() -> _Answer:
