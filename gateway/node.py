@@ -12,9 +12,9 @@ from gateway import address
 from gateway.accounts.owners import Owners
 from gateway.address import Address
 from gateway.config import Config, Listen
+from gateway.edge.edge import Edge
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
-from gateway.edge.server import Edge
 from gateway.edge.tls import ServerTls
 from gateway.hops import next_hops
 from gateway.prompt import prompt

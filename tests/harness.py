@@ -19,9 +19,9 @@ from gateway.accounts.model import LoginRow
 from gateway.accounts.ports import Busy
 from gateway.address import Address
 from gateway.config import Limits, Listen, Lockout, Senders
+from gateway.edge.edge import Edge
 from gateway.edge.limits import Door
 from gateway.edge.listener import SubmissionFactory
-from gateway.edge.server import Edge
 from gateway.errors import Unavailable
 from gateway.metrics import Metrics
 from gateway.queue.allowance import OnLimit, Terms

@@ -14,9 +14,10 @@ from gateway import maillog
 from gateway.config import Listen
 from gateway.deadline import Deadline
 from gateway.edge import proxy_protocol
+from gateway.edge.edge import Edge
 from gateway.edge.limits import Admission, is_within, network_of
 from gateway.edge.proxy_protocol import BadHeader
-from gateway.edge.server import Edge, SubmissionProtocol
+from gateway.edge.server import SubmissionProtocol
 
 HEADER_WAIT = 5.0  # seconds for the whole header; the specification wants 3 at least, for a TCP segment sent twice
 SAY_EVERY = 60.0  # seconds between two log lines about a listener's refused proxies, or networks that are too fast
@@ -84,7 +85,7 @@ class ProxiedConnection(Protocol):
         if not self._reserved:
             self._begin("", b"")  # the session finds no place either, and knows how to say so
             return
-        self._edge.sessions.add(self)
+        self._edge.sessions[self] = None
         self._deadline.within(HEADER_WAIT)  # not moved by anything that arrives
 
     def dataReceived(self, data: bytes) -> None:
@@ -112,6 +113,15 @@ class ProxiedConnection(Protocol):
 
     def abort(self) -> None:
         self._tcp().abortConnection()
+
+    trust_network = ""  # it is not known yet
+
+    def gives_way(self, latest: float) -> bool:
+        """It ends by itself in a few seconds."""
+        return False
+
+    def give_way(self) -> None:
+        """Nobody asks for it."""
 
     def _begin(self, client: str, more: bytes) -> None:
         """Give the connection to a session, which may start TLS at once; `more` is for whoever reads the transport then."""

@@ -10,8 +10,6 @@ only while we wait for the peer; a command has one for the whole of it, so that 
 place.
 """
 
-import typing
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -21,13 +19,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway import maillog, reply
-from gateway.config import Listen, Lockout
+from gateway.config import Listen
 from gateway.deadline import Deadline
-from gateway.edge.command_counts import CommandCounts
-from gateway.edge.limits import Admission, Door, Pace, network_of
-from gateway.edge.tls import ServerTls
+from gateway.edge.edge import Edge
+from gateway.edge.limits import Admission, network_of
 from gateway.errors import Refused, StorageFull, Unavailable
-from gateway.metrics import Metrics
 from gateway.reply import Reply
 from gateway.smtp import events
 from gateway.smtp.commands import SessionSettings
@@ -49,63 +45,6 @@ LINGER_AT_STOP = 3.0
 _SLOW_EVENTS = (events.Authenticate, events.MailFrom, events.BodyEnd)  # before each, what is ready to be said is written
 
 
-class Connection(typing.Protocol):
-    """What can be ended when the gateway stops; the methods of `Edge` with the same names say how."""
-
-    def drain(self) -> None: ...
-
-    def cut(self) -> None: ...
-
-    def abort(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Edge:
-    """What the connections of all listeners share. A reload replaces `lockout`; the rules replace themselves."""
-
-    rules: Rules
-    door: Door
-    tls: ServerTls
-    lockout: Lockout
-    metrics: Metrics
-    clock: Any  # IReactorTime
-    pace: Pace = field(default_factory=Pace)
-    sessions: set[Connection] = field(default_factory=set)
-    draining: bool = False
-    counts: CommandCounts = field(init=False)
-    _all_gone: Deferred[None] | None = None
-
-    def __post_init__(self) -> None:
-        self.counts = CommandCounts(self.metrics)
-
-    def drain(self) -> Deferred[None]:
-        """End the sessions that are idle, and each other one when its transaction is over; fires when all are gone."""
-        self.draining = True
-        self._all_gone = Deferred()
-        for session in list(self.sessions):
-            session.drain()
-        self._look()
-        return self._all_gone
-
-    def cut(self) -> None:
-        """End every session that waits for its peer, whatever it is in the middle of."""
-        for session in list(self.sessions):
-            session.cut()
-
-    def abort(self) -> None:
-        """Close the connections that are still open."""
-        for session in list(self.sessions):
-            session.abort()
-
-    def left(self, session: Connection) -> None:
-        self.sessions.discard(session)
-        self._look()
-
-    def _look(self) -> None:
-        if self._all_gone is not None and not self.sessions and not self._all_gone.called:
-            self._all_gone.callback(None)
-
-
 @implementer(IPushProducer)
 class SubmissionProtocol(Protocol):
     """One connection; `IPushProducer` because the transport tells us when the peer does not read.
@@ -122,7 +61,7 @@ class SubmissionProtocol(Protocol):
         self._submission = Submission(edge.rules, self._peer)
         self._wake: Deferred[None] | None = None
         self._handshake = False  # begun and not done
-        self._admitted = self._gone = self._choked = self._deaf = self._ending = False
+        self._admitted = self._gone = self._choked = self._deaf = self._ending = self._gave_way = False
         self._reads_soon = False  # what has come is taken at the end of the reactor's turn
         self._answered = 0  # events in this turn
         self._began = 0.0
@@ -137,13 +76,15 @@ class SubmissionProtocol(Protocol):
         self._peer.network = network_of(self._peer.address, lockout.ipv4_prefix, lockout.ipv6_prefix)
         self._peer.trust_network = network_of(self._peer.address, lockout.trust_ipv4_prefix, lockout.trust_ipv6_prefix)
         admission = self._edge.door.enter(self._peer.network)
+        if admission is Admission.TOO_MANY and self._edge.make_room(self._peer.trust_network):
+            admission = self._edge.door.enter(self._peer.network)
         self._edge.metrics.connections_total.labels(self._listen.label, admission.value).inc()
         if admission is not Admission.ACCEPTED:
             maillog.connection_refused(self._peer.network, admission.value)
             self._turn_away()
             return
         self._admitted = True
-        self._edge.sessions.add(self)
+        self._edge.sessions[self] = None
         self._edge.metrics.connections.labels(self._listen.label).inc()
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
@@ -182,8 +123,27 @@ class SubmissionProtocol(Protocol):
             self._edge.metrics.tls_handshakes_total.labels("none", "failed").inc()
         if self._admitted:
             self._edge.metrics.connections.labels(self._listen.label).dec()
-            self._edge.door.leave(self._peer.network)
+            if not self._gave_way:
+                self._edge.door.leave(self._peer.network)
             self._edge.left(self)
+        self._wake_up()
+
+    # Places
+
+    @property
+    def trust_network(self) -> str:
+        return self._peer.trust_network
+
+    def gives_way(self, latest: float) -> bool:
+        """Whether nobody has signed in, nothing is being decided, and it began before `latest`."""
+        return not (self._session.signed_in or self._ending or self._gave_way or self._wake is None) and self._began <= latest
+
+    def give_way(self) -> None:
+        """Its place is another's from now on."""
+        self._gave_way = True
+        self._edge.door.leave(self._peer.network)
+        self._session.close(reply.TOO_MANY_CONNECTIONS)
+        self._choked = False
         self._wake_up()
 
     def pauseProducing(self) -> None:
@@ -242,6 +202,8 @@ class SubmissionProtocol(Protocol):
         self._answered += 1
         self._deadline.clear()
         self._session.answer(await self._decide(event))
+        if self._session.signed_in and isinstance(event, events.Authenticate):
+            self._edge.signed_in_from(self._peer.trust_network)
         if isinstance(event, events.BodyStart):
             most = self._edge.rules.limits.message_size
             self._body_until = self._edge.clock.seconds() + 600.0 + most / SLOWEST
@@ -366,4 +328,5 @@ def _settings(rules: Rules, listen: Listen) -> SessionSettings:
         errors=rules.limits.errors_per_session,
         auth_failures=rules.limits.auth_failures_per_session,
         messages=rules.limits.messages_per_session,
+        octets=2 * rules.limits.message_size,
     )

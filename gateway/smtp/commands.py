@@ -4,6 +4,7 @@ Every refusal for a command out of order derives from these rows; `ServerSession
 such conditions of its own.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -33,6 +34,8 @@ class SessionSettings:
     errors: int = 20
     auth_failures: int = 3
     messages: int = 1000
+    octets: int = sys.maxsize  # of a message or a chunk, after which it is read no further
+    octets_unknown: int = 1 << 20  # the same, while nobody is signed in
 
 
 @dataclass(frozen=True, slots=True)

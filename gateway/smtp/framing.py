@@ -9,9 +9,13 @@ they hold is bounded by the line limit, or by four octets in a body.
 import re
 from io import IncrementalNewlineDecoder
 
+from gateway import reply
+from gateway.reply import Reply
+
 CRLF = b"\r\n"
 _LINE_DOT = b"\r\n."
 _END_OF_DATA = b"\r\n.\r\n"
+MAX_DROPPED = 256 * 1024  # octets of one command line
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
@@ -20,11 +24,21 @@ class BareLineEnd(Exception):
 
 
 class LineTooLong(Exception):
-    """A command line past the limit has ended; it was dropped as it came, but for the octets of its verb."""
+    """A command line past the limit has ended; it was dropped as it came, but for the octets of its verb.
 
-    def __init__(self, head: bytes) -> None:
+    Or, when it is `endless`, it goes on after MAX_DROPPED octets: nobody who speaks SMTP sends that.
+    """
+
+    def __init__(self, head: bytes, *, endless: bool = False) -> None:
         super().__init__()
         self.head = head
+        self.endless = endless
+
+    @property
+    def reply(self) -> Reply:
+        if self.endless:
+            return reply.ENDLESS_LINE
+        return reply.BAD_CHUNK_SIZE if self.head.upper().startswith(b"BDAT") else reply.LINE_TOO_LONG
 
 
 class LineReader:
@@ -34,6 +48,7 @@ class LineReader:
         self._buffer = buffer
         self._limit = limit
         self._dropped = b""
+        self._octets = 0  # dropped of the present line
 
     def take(self) -> bytes | None:
         """The next line without its CRLF, or None when more must come. Raises BareLineEnd, LineTooLong."""
@@ -43,6 +58,7 @@ class LineReader:
             return None
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
+        self._octets = 0
         if not line.endswith(CRLF) or line.find(b"\r") < end - 1 or b"\0" in line:
             raise BareLineEnd
         if self._dropped or len(line) > self._limit:
@@ -57,7 +73,10 @@ class LineReader:
             raise BareLineEnd
         if len(self._buffer) > self._limit:
             self._dropped = self._dropped or bytes(self._buffer[:8])
+            self._octets += len(self._buffer)
             del self._buffer[: -1 if cr >= 0 else None]
+            if self._octets > MAX_DROPPED:
+                raise LineTooLong(self._dropped, endless=True)
 
 
 class BodyCounter:

@@ -147,9 +147,9 @@ class ServerSession:
         """One step: a line, or a part of a body. None when it led to no event, or there was nothing to read."""
         if self._chunk is not None:
             return self._read_chunk(self._chunk)
-        if self._message is not None and self._message.dots is not None:
-            return self._read_dots(self._message.counter, self._message.dots)
         try:
+            if self._message is not None and self._message.dots is not None:
+                return self._read_dots(self._message.counter, self._message.dots)
             line = self._lines.take()
             return None if line is None else self._read_line(line)
         except BareLineEnd:
@@ -158,7 +158,7 @@ class ServerSession:
         except LineTooLong as too_long:
             self._verb = "UNKNOWN"
             self._sasl = None
-            self._say(reply.BAD_CHUNK_SIZE if too_long.head.upper().startswith(b"BDAT") else reply.LINE_TOO_LONG)
+            self._say(too_long.reply)
         except Refused as refused:
             self._say(refused.reply)
         return None
@@ -205,6 +205,8 @@ class ServerSession:
 
     def _read_dots(self, counter: BodyCounter, dots: DotReader) -> Event | None:
         block = b"" if dots.done else dots.take()
+        if counter.octets > self._settings.octets:
+            raise Refused(reply.ENDLESS_MESSAGE)
         if block:
             return events.BodyPart(block)
         return self._body_end(counter) if dots.done else None
@@ -303,6 +305,8 @@ class ServerSession:
 
     def _bdat(self, argument: bytes, refusal: Reply | None) -> Event | None:
         octets, last = grammar.bdat(argument)
+        if octets > (self._settings.octets if self.signed_in else self._settings.octets_unknown):
+            raise Refused(reply.ENDLESS_MESSAGE)  # not even read over
         if not octets and not last:
             self._count_junk()
         self._chunk = _Chunk(ChunkReader(self._buffer, octets), octets, last, refusal)

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from gateway.accounts.model import LoginRow
 from gateway.edge import server
+from gateway.edge.edge import GIVES_WAY, MAX_KNOWN
 from gateway.edge.limits import Door
 from gateway.errors import StorageFull, Unavailable
 from gateway.queue.model import Added, NewMessage
@@ -617,3 +618,51 @@ class TestShuttingDown:
         gateway.edge.drain()
         line.advance(server.LINGER)
         assert line.cut
+
+
+class TestPlaces:
+    """When there are no places left, sessions that nobody has signed in to give theirs up, the oldest first."""
+
+    def full(self, gateway: Gateway, count: int = 3) -> list[Line]:
+        gateway.edge.door.total = count
+        return [Line(gateway, host=f"198.51.{n}.1") for n in range(count)]
+
+    def test_a_silent_one_gives_way_after_seconds_the_oldest_first(self) -> None:
+        gateway = Gateway()
+        silent = self.full(gateway)
+        turned_away = Line(gateway)
+        assert turned_away.heard() == [421]
+        gateway.clock.advance(GIVES_WAY)
+        new = Line(gateway)
+        assert new.heard() == [220]
+        assert [line.heard() for line in silent] == [[220, 421], [220], [220]]
+        assert silent[0].closing
+        silent[0].hang_up()
+        assert Line(gateway).heard() == [220]
+        assert silent[1].heard() == [421]
+
+    def test_one_that_has_signed_in_gives_no_way(self) -> None:
+        gateway = Gateway()
+        gateway.edge.door.total = 1
+        Line.signed_in(gateway)
+        gateway.clock.advance(60)
+        assert Line(gateway, host="198.51.1.1").heard() == [421]
+
+    def test_known_networks_are_let_in_first(self) -> None:
+        gateway = Gateway()
+        Line.signed_in(gateway).hang_up()
+        owner, stranger = "192.0.2.8", "198.51.100.1"
+        gateway.edge.door.total = 2
+        waiting, other = Line(gateway, host=owner), Line(gateway, host=owner)
+        gateway.clock.advance(GIVES_WAY)
+        assert Line(gateway, host=stranger).heard() == [421]
+        assert [waiting.heard(), other.heard()] == [[220], [220]]
+        assert Line(gateway, host=owner).heard() == [220]
+        assert waiting.heard() == [421]
+
+    def test_networks_remembered_are_bounded(self) -> None:
+        gateway = Gateway()
+        for n in range(MAX_KNOWN + 5):
+            gateway.edge.signed_in_from(str(n))
+        assert len(gateway.edge.known) == MAX_KNOWN
+        assert "4" not in gateway.edge.known

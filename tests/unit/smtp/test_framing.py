@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.smtp.framing import (
+    MAX_DROPPED,
     BareLineEnd,
     BodyCounter,
     ChunkJoiner,
@@ -81,13 +82,17 @@ def test_lines_in_any_pieces(octets: tuple[bytes, list[bytes]]) -> None:
     assert read_lines(pieces) == read_lines([whole])
 
 
-def test_an_endless_line_is_not_kept() -> None:
+def test_an_endless_line_is_not_kept_and_ends() -> None:
     buffer = bytearray()
     reader = LineReader(buffer, LIMIT)
-    for _ in range(1000):
+    for _ in range(MAX_DROPPED // 1000):
         buffer += b"x" * 1000
         assert reader.take() is None
         assert len(buffer) <= LIMIT
+    buffer += b"x" * 1000
+    with pytest.raises(LineTooLong) as endless:
+        reader.take()
+    assert endless.value.endless
 
 
 def read_data(pieces: list[bytes]) -> tuple[bytes, bytes, BodyCounter, bool]:

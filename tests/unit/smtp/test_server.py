@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,9 @@ from gateway.reply import Reply
 from gateway.smtp import events
 from gateway.smtp.commands import MAX_LINE, RULES, SessionSettings
 from gateway.smtp.events import Event
+from gateway.smtp.framing import MAX_DROPPED
 from gateway.smtp.server import ServerSession
-from tests.unit.smtp.talk import AUTH, ENVELOPE, SIGN_IN, Decide, Talk, codes, nobody_signs_in, talk, yes
+from tests.unit.smtp.talk import AUTH, ENVELOPE, SETTINGS, SIGN_IN, Decide, Talk, codes, nobody_signs_in, talk, yes
 
 
 def test_every_row_of_the_table_can_run() -> None:
@@ -290,3 +292,38 @@ def test_replies_are_counted_under_their_command() -> None:
         "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "DATA", "BDAT", "QUIT",
     ]  # fmt: skip
     assert verbs([b"NONSENSE\r\n", b"y" * 20_000 + b"\r\n", b"NOOP\n"]) == ["UNKNOWN", "UNKNOWN", "UNKNOWN"]
+
+
+# Input without an end
+
+
+def test_a_command_line_without_an_end_is_cut() -> None:
+    found = Talk(SETTINGS)
+    session = found.session
+    sent = 0
+    while not session.closing and sent < 10 * MAX_DROPPED:
+        session.receive_data(b"x" * 60_000)
+        sent += 60_000
+        assert session.next_event() is None
+        assert session.held <= MAX_LINE
+    assert sent <= MAX_DROPPED + 2 * 60_000
+    assert session.data_to_send().splitlines()[-1].startswith(b"421 4.7.0 Line too long")
+
+
+@pytest.mark.parametrize(
+    ("start", "octets"), [(b"", 2 << 20), (b"EHLO c\r\n", 10**19), (SIGN_IN, 201), (SIGN_IN + ENVELOPE, 10**19)]
+)
+def test_an_absurd_chunk_is_not_even_read_over(start: bytes, octets: int) -> None:
+    settings = replace(SETTINGS, octets=200)
+    found = talk(start + b"BDAT %d LAST\r\nQUIT\r\n" % octets, settings=settings)
+    assert codes(found.said)[-1] == 552
+    assert found.session.closing
+
+
+def test_a_message_far_past_the_limit_is_cut() -> None:
+    settings = replace(SETTINGS, octets=200)
+    found = talk(SIGN_IN + ENVELOPE + b"DATA\r\n" + b"x" * 300, settings=settings)
+    assert codes(found.said)[-1] == 552
+    assert found.session.closing
+    small = talk(SIGN_IN + ENVELOPE + b"DATA\r\n" + b"x" * 190 + b"\r\n.\r\n", settings=settings)
+    assert codes(small.said)[-1] == 250
