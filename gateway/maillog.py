@@ -107,6 +107,15 @@ def cut_at_stop() -> None:
     log.warning("a database hangs: its connections are cut")
 
 
+def due_times_pulled_in(recipients: int) -> None:
+    """Mail that waited for a time that the clock had only reached by mistake is due now."""
+    log.warning("the store's clock has stepped back: mail is due at once", recipients=recipients)
+
+
+def cannot_start(reason: str) -> None:
+    log.error("the store cannot be used, so the gateway does not start", reason=reason)
+
+
 def mode_mended(path: str, was: str, now: str) -> None:
     """A state file that others could read or write; modes in octal."""
     log.warning("state file made private", path=path, was=was, now=now)

@@ -171,7 +171,10 @@ class Gateway(Service):
         """The start failed after the ports were bound: stop, with a status that a supervisor notices."""
         if self._leaving:  # what it needed is closed
             return
-        maillog.bug("starting", failure.value)
+        if failure.check(Unavailable):
+            maillog.cannot_start(str(failure.value))
+        else:
+            maillog.bug("starting", failure.value)
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
 

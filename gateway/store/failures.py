@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, exc
 
-from gateway.errors import StorageFull, Unavailable
+from gateway.errors import Damaged, StorageFull, Unavailable
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ def unavailable(error: Exception) -> Unavailable:
     code = getattr(orig, "sqlite_errorname", "") or getattr(orig, "sqlstate", None) or ""
     if _is_full(orig, code):
         return StorageFull("database: the disk is full")
+    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return Damaged("database: the SQLite file is damaged")
     return _kind(error, code)(f"database: {_text(orig, code)}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from gateway.errors import ConfigError, Unavailable
+from gateway.errors import ConfigError, Damaged, StorageFull, Unavailable
 from gateway.store.engine import new_store_engine, opened, parse_url
 from gateway.store.failures import translated
 from gateway.store.schema import HEAD
@@ -44,14 +44,18 @@ def check_schema(url: str) -> None:
         with opened(url, write=False) as connection:
             found = version(connection)
     except Unavailable as error:
-        raise ConfigError([f"store.url: cannot open the store ({error}); {_cure(url)}"]) from None
+        raise ConfigError([f"store.url: cannot open the store ({error}); {_cure(url, error)}"]) from None
     if found != HEAD:
         raise ConfigError(
             [f"store.url: the store is at {found or 'nothing'}, this version needs {HEAD}; run `smtp-gateway store migrate`"]
         )
 
 
-def _cure(url: str) -> str:
+def _cure(url: str, error: Unavailable) -> str:
+    if isinstance(error, StorageFull):
+        return "make room on its disk"
+    if isinstance(error, Damaged):
+        return "keep a copy of it and its -wal file, and restore a backup, or save what is left by `sqlite3 FILE .recover`"
     path = _file(url)
     if path is None:
         return "check the URL, and that the server runs"

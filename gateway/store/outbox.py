@@ -111,6 +111,13 @@ _LET_GO = (
     .values(state=State.QUEUED.value, hold=Hold.NONE.value, next_attempt=now())
 )
 _NEXT_DUE = select(func.min(recipient.c.next_attempt) - now()).where(due_rows)
+_TOO_FAR = (
+    select(recipient.c.id)
+    .where(due_rows, recipient.c.next_attempt > now() + bindparam("longest"))
+    .order_by(recipient.c.next_attempt.desc())
+    .limit(bindparam("most"))
+)
+_PULL_IN = update(recipient).where(recipient.c.id.in_(_TOO_FAR.with_for_update(skip_locked=True))).values(next_attempt=now())
 _SWEEP = delete(message).where(
     message.c.id.in_(
         select(message.c.id)
@@ -192,6 +199,16 @@ class SqlOutbox:
 
     def next_due(self) -> Deferred[float | None]:
         return self._database.read(lambda connection: connection.execute(_NEXT_DUE).scalar())
+
+    async def pull_in(self, longest: float, limit: int) -> int:
+        """Make due now what is to be tried again later than any pause allows, `longest` in seconds: at most `limit` of it.
+
+        The store's clock was ahead when that was written, and has been put right since. Raises Unavailable.
+        """
+        values = {"longest": longest, "most": limit}
+        if not await self._database.read(lambda connection: connection.execute(_TOO_FAR, {**values, "most": 1}).first()):
+            return 0
+        return await self._database.write(lambda connection: connection.execute(_PULL_IN, values).rowcount)
 
     def counts(self) -> Deferred[QueueCounts]:
         return self._database.read(census.counts)

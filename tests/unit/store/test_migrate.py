@@ -146,3 +146,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"^store.url: cannot make .*/file/store.db"):
         migrate(f"sqlite:///{tmp_path}/file/store.db")
+
+
+@pytest.mark.parametrize("damage", [b"this is no database, whatever its name says" * 100, None])
+def test_a_damaged_file_is_called_damaged_with_what_to_do(tmp_path: Path, damage: bytes | None) -> None:
+    url = store_url(tmp_path)
+    path = tmp_path / "gateway.db"
+    octets = path.read_bytes()
+    path.write_bytes(damage or octets[:100] + b"\xff" * (len(octets) - 100))
+    with pytest.raises(ConfigError) as refused:
+        check_schema(url)
+    (problem,) = refused.value.problems
+    assert "the SQLite file is damaged" in problem
+    assert "restore a backup" in problem
+    assert "this user" not in problem

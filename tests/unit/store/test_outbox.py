@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text, update
 
 from gateway.queue.model import (
     Envelope,
@@ -20,6 +20,7 @@ from gateway.queue.model import (
     Spooled,
     State,
 )
+from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import attempt, message, recipient
@@ -159,3 +160,23 @@ def test_live_bodies_are_those_that_somebody_waits_for(outbox: SqlOutbox, pump: 
     names = [f"000000000000000{n}" for n in range(4)]
     assert pump.result(outbox.live_bodies(names)) == {"0000000000000001"}
     assert pump.result(outbox.live_bodies([])) == set()
+
+
+def test_due_times_beyond_the_longest_pause_are_pulled_in(database: Database, outbox: SqlOutbox, pump: Pump) -> None:
+    """The clock was hours ahead when they were written, and has been put right since."""
+    taken = [pump.result(outbox.add(new(f"000000000000000{n}"), lease=False)) for n in range(3)]
+    assert len(taken) == 3
+
+    def move(connection: Connection) -> None:
+        ids = list(connection.execute(select(recipient.c.id).order_by(recipient.c.id)).scalars())
+        for number, far in zip(ids, (3400.0, 3700.0, 90_000.0), strict=False):
+            row = update(recipient).where(recipient.c.id == number)
+            connection.execute(row.values(next_attempt=now() + far))
+
+    pump.result(database.write(move))
+    assert pump.result(outbox.pull_in(3600.0, 100)) == 2
+    assert pump.result(outbox.pull_in(3600.0, 100)) == 0
+    left = pump.result(
+        database.read(lambda connection: list(connection.execute(select(recipient.c.next_attempt - now())).scalars()))
+    )
+    assert sorted(round(seconds / 1000) for seconds in left) == [0, 0, 3]
