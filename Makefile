@@ -14,12 +14,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # Folders as well, so that a module deleted counts as a change.
 SOURCES := $(shell find gateway twisted -name __pycache__ -prune -o \( -name '*.py' -o -type d \) -print) setup.cfg pyproject.toml $(wildcard README.md)
 
-.PHONY: run test soak bench bench-quick lint format requirements clean
+.PHONY: run drivers test soak bench bench-quick lint format requirements clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/package.done
 	@test -e $(CONFIG) || $(BIN)/smtp-gateway --config $(CONFIG) init
 	@exec $(BIN)/twistd -n --pidfile= smtp-gateway --config $(CONFIG) --card
+
+# The drivers of PostgreSQL and MySQL, into .venv: pinned with hashes, as everything else.
+drivers: $(VENV)/runtime.done
+	@$(PIP) install --require-hashes --only-binary :all: --requirement requirements-drivers.txt
 
 # Unit tests import the checkout; the processes that acceptance tests start run the wheel, from another directory.
 test: $(VENV)/dev.done $(VENV)/package.done
@@ -51,6 +55,7 @@ format: $(VENV)/dev.done
 # Pins the newest versions that setup.cfg allows; UV=... names the program.
 requirements:
 	@$(UV_COMPILE) --upgrade requirements.in --output-file requirements.txt
+	@$(UV_COMPILE) --upgrade requirements-drivers.in --output-file requirements-drivers.txt
 	@$(UV_COMPILE) --upgrade requirements-dev.in --output-file requirements-dev.txt
 	@$(UV_COMPILE) --upgrade requirements-bench.in --output-file requirements-bench.txt
 

@@ -150,8 +150,8 @@ def _create(url: URL, key: str, **options: Any) -> Engine:
     try:
         return create_engine(url, hide_parameters=True, **options)
     except ModuleNotFoundError as error:
-        package = {"psycopg": "'psycopg[binary]'", "pymysql": "PyMySQL"}.get(error.name or "", error.name)
-        cure = f"{sys.executable} -m pip install {package}"
+        pinned = "--require-hashes -r requirements-drivers.txt" if error.name in ("psycopg", "pymysql") else error.name
+        cure = f"in the gateway's source `make drivers`, or {sys.executable} -m pip install {pinned}"
         raise ConfigError([f"{key}: the database driver is missing; {cure}"]) from None
     except exc.ArgumentError:
         raise ConfigError(

@@ -88,7 +88,7 @@ def test_a_driver_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setitem(sys.modules, "psycopg", None)
     [(level, key, text)] = found(tmp_path, url="postgresql://app:hunter2@127.0.0.1:1/app")
     assert (level, key) == ("problem", "accounts.url")
-    assert text.endswith("-m pip install 'psycopg[binary]'")
+    assert text.endswith("-m pip install --require-hashes -r requirements-drivers.txt")
     assert "hunter2" not in text
 
 
