@@ -73,8 +73,10 @@ class Connection(Protocol):
         self._handshaking = False  # until the first octets through TLS: a certificate is refused after the handshake
         self._events: deque[Event] = deque()
         self._event_awaited: Deferred[None] | None = None
+        self._clock = clock
         self._deadline = Deadline(clock, lambda: self._give_up("timed out"))
         self._timed: tuple[Stage, int] | None = None  # what the deadline is for
+        self._progress = 0.0  # when the deadline was set
         self._resumed: Deferred[None] | None = None  # while the transport has asked us to wait
         self._tls_trouble = ""
         self._lost = False  # the transport is gone
@@ -101,6 +103,13 @@ class Connection(Protocol):
     def used_up(self) -> bool:
         """Whether the hop takes no further transaction over this connection."""
         return self._session.used_up
+
+    @property
+    def waits_since(self) -> float | None:
+        """By the clock of its limits, since when we wait for the hop to answer or to read; None while it is our turn."""
+        stage = self._session.stage
+        ours = stage in (Stage.IDLE, Stage.CLOSED) or (stage is Stage.BODY and self._resumed is None)
+        return None if ours else self._progress
 
     async def opened(self) -> None:
         """Wait until the session is set up. Raises HopDown (TlsFailed), the connection being closed then."""
@@ -251,6 +260,7 @@ class Connection(Protocol):
         if now_for == self._timed:
             return
         self._timed = now_for
+        self._progress = self._clock.seconds()
         limit = self._limits.get(now_for[0])
         if limit is None:
             self._deadline.clear()

@@ -53,7 +53,7 @@ class NextHops:
     ) -> list[Outcome] | None:
         """None when the hop cannot be reached."""
         probe = not self._health[position].good
-        self._health[position] = route.tried(self._health[position])
+        self._health[position] = route.tried(self._health[position], self._clock.seconds())
         try:
             outcomes = await self._hops[position].deliver(message, recipients, lease)
         except HopDown as down:

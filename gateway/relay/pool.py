@@ -1,8 +1,8 @@
 """SmtpHop: the connections to one next hop, kept and reused.
 
-At most `connections` at a time; who finds none free waits its turn. The one used last is reused first, so that
-the others grow old and close. A kept connection that turns out dead before MAIL was answered has done nothing:
-the transaction goes once more over a fresh one, and costs no attempt.
+At most `connections` at a time, a few more when they hang (gateway.relay.places); a delivery that finds none free waits
+its turn. The one used last is reused first, so that the others grow old and close. A kept connection that turns out dead before
+MAIL was answered has done nothing: the transaction goes once more over a fresh one, and costs no attempt.
 
 A hop may take fewer recipients in a transaction than there are, by its LIMITS (RFC 9422) or by its 452 to some of them;
 those left over have no outcome yet, and are asked for at once in the next transaction.
@@ -26,7 +26,7 @@ from gateway.queue.model import Outcome, QueuedMessage, Recipient
 from gateway.queue.ports import Bodies, BodyReader
 from gateway.relay.connection import LIMITS, Connection, TlsFailed
 from gateway.relay.hop import HopDown, outcome_of, transaction_of
-from gateway.relay.slots import Slots
+from gateway.relay.places import Place, Places
 from gateway.relay.tls import ClientTls
 from gateway.smtp.client_events import ClientSettings, Finished, Stage
 
@@ -42,6 +42,7 @@ class _Load:
     recipients: Sequence[Recipient]
     body: BodyReader
     lease: Lease
+    place: Place
 
 
 class SmtpHop:
@@ -68,34 +69,36 @@ class SmtpHop:
         self._reactor = reactor
         self._limits = limits
         self._tls = None if hop.tls == "none" else ClientTls(hop)
-        self._slots = Slots(connections)
+        self._places = Places(connections, reactor)
         self._idle: dict[Connection, float] = {}  # since when each is at rest, in the order they came to it
         self._look: IDelayedCall | None = None  # for those that have been at rest for too long
         self._down = ""  # why the last attempt to connect failed; "" after one that did not
         self._closing = False
         metrics.hop_connections.labels(hop=hop.label, state="idle").set_function(lambda: len(self._idle))
-        metrics.hop_connections.labels(hop=hop.label, state="busy").set_function(lambda: self._slots.limit - self._slots.free)
+        metrics.hop_connections.labels(hop=hop.label, state="busy").set_function(lambda: self._places.taken)
         self._seconds = metrics.delivery_attempt_seconds.labels(hop=hop.label)
 
     async def deliver(self, message: QueuedMessage, recipients: Sequence[Recipient], lease: Lease) -> list[Outcome]:
         """As `Hop.deliver`."""
-        if not self._slots.take_now():
-            await self._slots.take()
+        place = self._places.take_now()
+        if place is None:
+            place = await self._places.take()
             if self._down:  # the hop went down meanwhile; those in line do not all find that out by themselves
-                self._slots.give_back()
+                self._places.give_back(place)
                 raise HopDown(self._down)
         try:
             body = await self._bodies.open(message.body)
             try:
-                return await self._attempt(_Load(message, recipients, body, lease))
+                return await self._attempt(_Load(message, recipients, body, lease, place))
             finally:
                 body.close()
         finally:
-            self._slots.give_back()
+            self._places.give_back(place)
 
     async def close(self) -> None:
         """Say goodbye on connections at rest and wait until they are gone; later ones are not kept."""
         self._closing = True
+        self._places.close()
         if self._look is not None:
             self._look.cancel()
             self._look = None
@@ -109,6 +112,7 @@ class SmtpHop:
         connection = self._newest()
         finished = None if connection is None else await self._exchange(connection, load)
         if connection is None or finished is None or (connection.closed and not finished.mail_answered):
+            load.place.connection = None
             for other in list(self._idle):  # older ones are no better, and a fresh one must not be one too many
                 self._retire(other)
             connection = await self._connect()
@@ -117,6 +121,7 @@ class SmtpHop:
         return self._outcomes(load, connection, finished)
 
     async def _exchange(self, connection: Connection, load: _Load) -> Finished:
+        load.place.connection = connection
         transaction = transaction_of(load.message, load.recipients[: connection.most_recipients])
         try:
             finished = await connection.transact(transaction, load.message.header, load.body, load.lease)

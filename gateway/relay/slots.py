@@ -6,12 +6,13 @@ the stack.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
 
 class Slots:
-    """`free` of `limit` places are taken by nobody."""
+    """`free` of `limit` places are not taken; less than 0 after `widen` took back some that were."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -19,9 +20,14 @@ class Slots:
         self._waiting: deque[Deferred[None]] = deque()
         self._giving = False
 
+    @property
+    def waiting(self) -> int:
+        """How many are in line."""
+        return len(self._waiting)
+
     def take_now(self) -> bool:
         """Take a place if that needs no waiting; whether it is taken."""
-        if not self.free or self._waiting:
+        if self.free <= 0 or self._waiting:
             return False
         self.free -= 1
         return True
@@ -37,12 +43,24 @@ class Slots:
         self.free += 1
         self._give()
 
+    def widen(self, by: int) -> None:
+        """Add places, or take some away: those that are taken are gone when they are given back."""
+        self.limit += by
+        self.free += by
+        self._give()
+
+    def turn_away(self, error: Callable[[], Exception]) -> None:
+        """Fail all who are in line now, each with an error of its own."""
+        for _ in range(len(self._waiting)):
+            if self._waiting:  # one that was turned away may have cancelled another
+                self._waiting.popleft().errback(error())
+
     def _give(self) -> None:
         if self._giving:  # called from a callback below: the loop there goes on with it
             return
         self._giving = True
         try:
-            while self.free and self._waiting:
+            while self.free > 0 and self._waiting:
                 self.free -= 1
                 self._waiting.popleft().callback(None)
         finally:

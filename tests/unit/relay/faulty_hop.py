@@ -47,12 +47,16 @@ class FaultyHop(Factory):
         self.connections = 0
         self.most_open = 0
         self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._heard: list[tuple[str, int, Deferred[None]]] = []
 
     def buildProtocol(self, addr: object) -> "FaultySession":
         return FaultySession(self)
 
     def answer(self, verb: str) -> bytes:
         self.verbs.append(verb)
+        for each in [each for each in self._heard if self.verbs.count(each[0]) >= each[1]]:
+            self._heard.remove(each)
+            each[2].callback(None)
         if self.answers[verb]:
             return self.answers[verb].pop(0)
         if verb == "EHLO":
@@ -66,6 +70,15 @@ class FaultyHop(Factory):
         self._waiting.append((count, waiting))
         self.changed()
         return waiting
+
+    def until(self, verb: str, count: int) -> Deferred[None]:
+        """Fires once `verb` has come so many times."""
+        heard: Deferred[None] = Deferred()
+        if self.verbs.count(verb) >= count:
+            heard.callback(None)
+        else:
+            self._heard.append((verb, count, heard))
+        return heard
 
     def changed(self) -> None:
         self.most_open = max(self.most_open, len(self.open))

@@ -54,7 +54,15 @@ class HopTest(TestCase):
         self.addCleanup(listening.stopListening)
         return port_of(listening)
 
-    def hop(self, port: int, *, connections: int = 20, limits: Mapping[Stage, float] = LIMITS, **options: Any) -> SmtpHop:
+    def hop(
+        self,
+        port: int,
+        *,
+        connections: int = 20,
+        limits: Mapping[Stage, float] = LIMITS,
+        reactor: Any = reactor,
+        **options: Any,
+    ) -> SmtpHop:
         hop = NextHop(**{"kind": "smtp", "host": "127.0.0.1", "port": port, **options})
         made = SmtpHop(
             hop,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.relay.route import LONGEST_REST, Health, failed, may_try, tried, undecided
+from gateway.relay.route import LONGEST_REST, PROBE, Health, failed, may_try, tried, undecided
 
 
 def down(times: int, at: float = 0.0) -> Health:
@@ -20,14 +20,21 @@ def test_rest_doubles_up_to_the_longest(times: int, rest: float) -> None:
 
 
 def test_a_good_hop_takes_any_number() -> None:
-    assert may_try(tried(tried(Health())), 0.0)
+    assert may_try(tried(tried(Health(), 0.0), 0.0), 0.0)
 
 
 def test_one_probe_at_a_time() -> None:
-    probing = tried(down(1))
+    probing = tried(down(1), 1000.0)
     assert not may_try(probing, 1000.0)
     assert may_try(undecided(probing, probe=True), 1000.0)
     assert not may_try(undecided(probing, probe=False), 1000.0)
+
+
+def test_a_probe_that_hangs_makes_others_wait_for_a_minute() -> None:
+    probing = tried(down(1), 1000.0)
+    assert not may_try(probing, 1000.0 + PROBE - 0.01)
+    assert may_try(probing, 1000.0 + PROBE)
+    assert not may_try(failed(probing, 1000.0 + PROBE, "timed out", probe=True), 1000.0 + PROBE)
 
 
 def test_failures_of_one_outage_count_once() -> None:

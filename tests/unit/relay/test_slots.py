@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred
 
 from gateway.relay.slots import Slots
-from tests.unit.awaiting import assert_pending, value_of
+from tests.unit.awaiting import assert_pending, failure_of, value_of
 
 
 def test_bound_and_order() -> None:
@@ -66,3 +66,30 @@ def test_a_long_line_that_gives_back_at_once_does_not_go_deep() -> None:
         value_of(one)
     assert served == list(range(5000))
     assert slots.free == 1
+
+
+def test_more_places_go_to_those_in_line_and_are_gone_when_given_back() -> None:
+    slots = Slots(1)
+    value_of(slots.take())
+    second, third = slots.take(), slots.take()
+    slots.widen(1)
+    value_of(second)
+    assert_pending(third)
+    slots.widen(-1)
+    assert slots.free == -1
+    slots.give_back()
+    assert_pending(third)
+    slots.give_back()
+    value_of(third)
+    assert (slots.free, slots.waiting) == (0, 0)
+
+
+def test_those_in_line_are_turned_away_at_once() -> None:
+    slots = Slots(1)
+    value_of(slots.take())
+    waiting = [slots.take() for _ in range(2)]
+    slots.turn_away(lambda: RuntimeError("hangs"))
+    for one in waiting:
+        failure_of(one, RuntimeError)
+    slots.give_back()
+    assert slots.take_now()
