@@ -64,6 +64,8 @@ class BoundedChannel(HTTPChannel):
 
     def requestDone(self, request: Request) -> None:
         self.site.at_rest(self)
+        if self._buffer or self._dataBuffer:  # a thousand requests in one go would be answered in one turn of the reactor
+            self.persistent = False
         super().requestDone(request)  # type: ignore[no-untyped-call]
         if not self.persistent:  # else the limit for the next request runs
             self.setTimeout(ANSWER_WITHIN)  # type: ignore[no-untyped-call]

@@ -114,8 +114,15 @@ def test_a_request_without_a_body_is_answered(server: Server, ending: bytes) -> 
     assert wire.value().endswith(b"here\n")
 
 
+def test_requests_in_one_go_are_not_all_answered_in_one_turn(server: Server) -> None:
+    _, wire = server.sent((GET + b"\r\n") * 1000)
+    assert wire.value().count(b"here\n") == 1
+    assert not wire.connected
+
+
 def test_a_connection_is_kept_for_further_requests(server: Server) -> None:
-    channel, wire = server.sent(GET + b"\r\n" + GET + b"\r\n")
+    channel, wire = server.sent(GET + b"\r\n")
+    channel.dataReceived(GET + b"\r\n")
     assert wire.value().count(b"here\n") == 2
     server.clock.advance(REQUEST_WITHIN - 1)
     channel.dataReceived(GET + b"\r\n")
