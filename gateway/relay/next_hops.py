@@ -62,7 +62,10 @@ class NextHops:
         except BaseException:  # the body cannot be read, the lease is lost, or nobody waits any more
             self._health[position] = route.undecided(self._health[position], probe=probe)
             raise
-        self._works(position)
+        if any(outcome.code or outcome.result is Result.FAILED for outcome in outcomes):
+            self._works(position)
+        else:  # no reply decided anything: the connection was lost, or its time limit was over
+            self._health[position] = route.undecided(self._health[position], probe=probe)
         return outcomes
 
     def _failed(self, position: int, reason: str, *, probe: bool) -> None:

@@ -72,7 +72,7 @@ class SmtpHop:
         self._places = Places(connections, reactor)
         self._idle: dict[Connection, float] = {}  # since when each is at rest, in the order they came to it
         self._look: IDelayedCall | None = None  # for those that have been at rest for too long
-        self._down = ""  # why the last attempt to connect failed; "" after one that did not
+        self._down = ""  # why the last attempt to connect failed; "" once the hop was reached after it
         self._closing = False
         metrics.hop_connections.labels(hop=hop.label, state="idle").set_function(lambda: len(self._idle))
         metrics.hop_connections.labels(hop=hop.label, state="busy").set_function(lambda: self._places.taken)
@@ -115,6 +115,8 @@ class SmtpHop:
             load.place.connection = None
             for other in list(self._idle):  # older ones are no better, and a fresh one must not be one too many
                 self._retire(other)
+            if connection is not None and self._down:  # found out meanwhile, by others
+                raise HopDown(self._down)
             connection = await self._connect()
             finished = await self._exchange(connection, load)
         self._seconds.observe(max(0.0, self._reactor.seconds() - started))
@@ -201,6 +203,7 @@ class SmtpHop:
     def _keep(self, connection: Connection) -> None:
         if connection.closed:
             return
+        self._down = ""
         if self._closing or connection.used_up:
             connection.quit()
             return

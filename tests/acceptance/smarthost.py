@@ -56,7 +56,8 @@ class Smarthost:
     `bad_tls`, each for one connection; octets there are said instead of a handshake.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.replies: Mapping[bytes, bytes] = {}
         self.faults: dict[bytes, bytes] = {}
         self.extensions = ["PIPELINING", "8BITMIME", "SMTPUTF8", "DSN", "SIZE 0"]
@@ -77,11 +78,11 @@ class Smarthost:
 
     @property
     def url(self) -> str:
-        return f"smtp://127.0.0.1:{self.port}?tls=none"
+        return f"smtp://{self.address}:{self.port}?tls=none"
 
     def up(self) -> None:
         """Listen, always on the same port."""
-        self._server = _Server(("127.0.0.1", self.port), self)
+        self._server = _Server((self.address, self.port), self)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def down(self) -> None:

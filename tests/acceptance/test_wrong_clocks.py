@@ -28,12 +28,18 @@ class WrongClock:
 
     def __init__(self, library: Path, file: Path, seconds: int) -> None:
         self._file = file
-        file.write_bytes(bytes(8))
+        file.write_bytes(bytes(16))
         self.set(seconds)
         self.under = ("env", f"LD_PRELOAD={library}", f"WRONG_CLOCK={file}")
 
     def set(self, seconds: int) -> None:
         with self._file.open("r+b") as file:  # in place: it is mapped
+            file.write(struct.pack("=q", seconds))
+
+    def put_forward(self, seconds: int) -> None:
+        """The clock that durations are measured by."""
+        with self._file.open("r+b") as file:
+            file.seek(8)
             file.write(struct.pack("=q", seconds))
 
 

@@ -122,6 +122,20 @@ def test_a_body_that_cannot_be_read_says_nothing_about_the_hop() -> None:
     assert value_of(send(hops))[0].result is Result.FAILED  # asked, and refused by its words
 
 
+def test_a_connection_that_is_lost_does_not_show_that_the_hop_is_back() -> None:
+    """It was taken for that: after a hop had vanished, each connection to it that was given up made further mail try it."""
+    clock = Clock()
+    first, second = ToldHop("first"), ToldHop("second")
+    first.slow = []
+    hops = NextHops([first, second], clock)
+    lost, other = send(hops), send(hops)
+    first.slow[1].errback(HopDown("cannot connect"))
+    assert value_of(other)[0].hop == "second"
+    first.slow[0].callback([Outcome(r, Result.RETRY, 0, "4.4.2", "timed out", "first") for r in message().recipients])
+    assert value_of(lost)[0].hop == "first"
+    assert value_of(send(hops))[0].hop == "second"
+
+
 def test_close_closes_all() -> None:
     told = [ToldHop("first"), ToldHop("second")]
     value_of(Deferred.fromCoroutine(NextHops(told, Clock()).close()))
@@ -140,6 +154,6 @@ def test_capacity_is_none_at_rest_one_for_the_probe_and_many_when_a_hop_is_well(
     hop.slow = []
     probe = send(hops)
     assert hops.capacity() == 0  # one probe at a time
-    hop.slow[0].callback(hop.outcomes([]))
+    hop.slow[0].callback(hop.outcomes(message().recipients))
     value_of(probe)
     assert hops.capacity() > 1

@@ -13,7 +13,7 @@ from gateway.queue.model import Envelope, QueuedMessage, Result, Spooled
 from gateway.relay.hop import HopDown
 from gateway.relay.next_hops import NextHops
 from gateway.relay.pool import KEEP, SmtpHop
-from tests.unit.relay.faulty_hop import DROP, BlockBodies, FaultyHop, eight_bit, message, port_of
+from tests.unit.relay.faulty_hop import DROP, SILENT, BlockBodies, FaultyHop, eight_bit, message, port_of
 from tests.unit.relay.hop_case import HopTest, ServerTls, asynchronous, reactor, send
 
 HEADER_AND_BODY = b"Subject: s\r\n\r\nhello\r\n"
@@ -121,6 +121,26 @@ class KeptConnectionTest(HopTest):
             assert outcome.result == Result.DELIVERED
             assert faulty.connections == 2
             assert faulty.messages == [HEADER_AND_BODY] * 2
+
+    async def test_a_stale_connection_to_a_hop_known_to_be_down(self) -> None:
+        """The next hop is asked at once: to connect to one that has vanished takes half a minute."""
+        faulty = FaultyHop()
+        hop = self.hop(self.serve(faulty))
+        await send(hop)
+        faulty.answers["MAIL"] = [SILENT]
+        faulty.mute = True
+        stale = Deferred.fromCoroutine(send(hop))
+        await faulty.until("MAIL", 2)
+        faulty.answers["GREETING"] = [b"421 4.3.2 no\r\n"]
+        with pytest.raises(HopDown):
+            await send(hop)
+        await faulty.drop_all()
+        with pytest.raises(HopDown) as raised:
+            await stale
+        assert raised.value.reason == "no (421 4.3.2)"
+        assert faulty.connections == 2
+        (outcome,) = await send(hop)
+        assert outcome.result == Result.DELIVERED
 
     async def test_lost_later_than_mail_is_not_stale(self) -> None:
         faulty = FaultyHop([])  # not pipelined, or the reply to MAIL would be lost as well
