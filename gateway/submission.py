@@ -155,7 +155,7 @@ class Submission:
         account, rules = self._account, self._rules.limits
         size = account.message_size if account else rules.message_size
         recipients = await self._quota.most_recipients(account, rules) if account else rules.recipients
-        limits = (f"SIZE {size}", f"LIMITS MAILMAX={rules.messages_per_session} RCPTMAX={recipients}")  # RFC 9422
+        limits = (f"SIZE {size}", f"LIMITS RCPTMAX={recipients} MAILMAX={rules.messages_per_session}")  # RFC 9422
         return reply.extensions(self._rules.hostname, (*event.keywords, *limits))
 
     async def _authenticate(self, event: events.Authenticate) -> Reply:

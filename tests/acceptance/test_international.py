@@ -35,7 +35,7 @@ def test_utf8_addresses_and_headers(install: Install, smarthost: Smarthost) -> N
     assert "SMTPUTF8" in delivery.mail
     assert delivery.recipients == (UTF8_RECIPIENT,)
     assert delivery.data.endswith(octets)
-    assert b" with UTF8SMTPSA " in delivery.data
+    assert b" with UTF8SMTPSA\r\n" in delivery.data
     assert "to" in gateway.until_logged("accepted")[0]  # the header's UTF-8 address is the envelope's
 
 

@@ -57,8 +57,8 @@ def test_lines_on_the_wire(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_only_what_ends_a_session_closes_it(name: str) -> None:
-    """221 and 421 end the session, and so does the one refusal after which commands cannot be told from data."""
-    assert ALL[name].close == (ALL[name].code in {221, 421} or name == "BAD_CHUNK_SIZE")
+    """221 and 421 end the session, and so do the refusals after which commands cannot be told from data."""
+    assert ALL[name].close == (ALL[name].code in {221, 421} or name in {"BAD_CHUNK_SIZE", "ENDLESS_MESSAGE"})
 
 
 def test_each_text_is_said_once() -> None:
