@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from gateway.cli.machine import not_writable
 from gateway.config import NextHop
+from gateway.relay.tls import context_for
 from gateway.store.inspect import Finding
 
 _TIMEOUT = 10.0  # seconds
@@ -48,13 +49,13 @@ def _converse(hop: NextHop, hostname: str) -> Iterator[str]:
 
 def _connected(hop: NextHop, hostname: str) -> smtplib.SMTP:
     if hop.kind == "smtps":
-        return smtplib.SMTP_SSL(hop.host, hop.port, hostname, timeout=_TIMEOUT, context=_context(hop))
+        return smtplib.SMTP_SSL(hop.host, hop.port, hostname, timeout=_TIMEOUT, context=context_for(hop))
     return smtplib.SMTP(hop.host, hop.port, hostname, timeout=_TIMEOUT)
 
 
 def _start_tls(session: smtplib.SMTP, hop: NextHop) -> Iterator[str]:
     if session.has_extn("starttls"):
-        session.starttls(context=_context(hop))
+        session.starttls(context=context_for(hop))
         session.ehlo()
     elif hop.tls == "required":
         raise _Fault("does not offer STARTTLS; use smtps:// or its submission port, or tls=none on a network you trust")
@@ -70,14 +71,6 @@ def _sign_in(session: smtplib.SMTP, hop: NextHop) -> None:
         session.login(hop.user, hop.password.get_secret_value())
     except smtplib.SMTPAuthenticationError as error:
         raise _Fault(f"refuses the user and password (reply {error.smtp_code}); put them right") from None
-
-
-def _context(hop: NextHop) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(hop.ca) if hop.ca else None)
-    if not hop.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _words(error: Exception) -> str:

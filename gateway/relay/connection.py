@@ -91,6 +91,11 @@ class Connection(Protocol):
         return isinstance(self.transport, TlsLayer)
 
     @property
+    def offers_tls(self) -> bool:
+        """Whether the hop's last answer to EHLO has STARTTLS."""
+        return "STARTTLS" in self._session.extensions
+
+    @property
     def remote(self) -> str:
         return self._session.remote
 

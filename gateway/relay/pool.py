@@ -151,9 +151,9 @@ class SmtpHop:
     async def _connect(self) -> Connection:
         """A fresh connection, signed in. Raises HopDown."""
         try:
-            why = "the hop does not offer STARTTLS"
             try:
                 connection = await self._open(self._settings())
+                why = f"the hop {'refuses' if connection.offers_tls else 'does not offer'} STARTTLS"
             except TlsFailed as failed:
                 if self._hop.tls != "opportunistic":
                     raise

@@ -5,7 +5,6 @@ an address). A certificate without such a name, or with an odd one, is refused t
 """
 
 import ssl
-from pathlib import Path
 from typing import Any
 
 from gateway.config import NextHop
@@ -18,18 +17,15 @@ class ClientTls:
 
     def __init__(self, hop: NextHop) -> None:
         self._host = hop.host
-        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # with check_hostname and CERT_REQUIRED
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.hostname_checks_common_name = False
-        if not hop.verify:  # encrypted against listeners, with no proof of who answers: better than clear text (RFC 7435)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif hop.ca is None:
-            context.set_default_verify_paths()
-        else:
-            _trust(context, hop.ca)
         try:
-            context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=hop.host)
+            self._context = context_for(hop)
+            self._context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=hop.host)
+        except ssl.SSLError:
+            raise ConfigError(
+                [f"relay.next_hop: ca: no certificate in {hop.ca}; it should be a PEM file of authorities"]
+            ) from None
+        except OSError as error:
+            raise ConfigError([f"relay.next_hop: ca: cannot read {hop.ca}: {error.strerror}"]) from None
         except ValueError:  # a label that is too long
             raise ConfigError([f"relay.next_hop: {hop.host} is no host name; no certificate can be for it"]) from None
 
@@ -38,13 +34,19 @@ class ClientTls:
         TlsLayer(self._context, protocol, asked=self._host).start(transport)
 
 
-def _trust(context: ssl.SSLContext, path: Path) -> None:
-    try:
-        context.load_verify_locations(path)
-    except ssl.SSLError:
-        raise ConfigError([f"relay.next_hop: ca: no certificate in {path}; it should be a PEM file of authorities"]) from None
-    except OSError as error:
-        raise ConfigError([f"relay.next_hop: ca: cannot read {path}: {error.strerror}"]) from None
+def context_for(hop: NextHop) -> ssl.SSLContext:
+    """What is taken for TLS with `hop`. Raises OSError (ssl.SSLError is one) when its file of authorities cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # with check_hostname and CERT_REQUIRED
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    if not hop.verify:  # encrypted against listeners, with no proof of who answers: better than clear text (RFC 7435)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif hop.ca is None:
+        context.set_default_verify_paths()
+    else:
+        context.load_verify_locations(hop.ca)
+    return context
 
 
 def reason_of(error: BaseException | None) -> str:

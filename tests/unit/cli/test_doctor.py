@@ -61,10 +61,12 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def hop(clear: list[str], tls: list[str] | None = None, name: str = "localhost") -> Iterator[str]:
+def hop(
+    clear: list[str], tls: list[str] | None = None, name: str = "localhost", common_name: str | None = None
+) -> Iterator[str]:
     """A next hop on a port of its own, as "localhost:port"; its certificate is for `name`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    AUTHORITY.issue_cert(name).configure_cert(context)
+    AUTHORITY.issue_cert(*([name] if name else []), common_name=common_name).configure_cert(context)
     handler = type("ThisHop", (Hop,), {"says": {"clear": clear, "tls": tls or []}, "context": context})
     with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
@@ -325,6 +327,13 @@ class TestNextHops:
 
     def test_certificate_of_another_name(self, folder: Path, run: Run, settings: Settings) -> None:
         with hop(["STARTTLS"], name="other.example.com") as place:
+            [(level, text)] = self.finding(run, settings, f"smtp://{place}?tls=required&{self.ca(folder)}")
+        assert level == "problem"
+        assert "certificate that is not valid here" in text
+
+    def test_certificate_whose_subject_alone_has_the_name(self, folder: Path, run: Run, settings: Settings) -> None:
+        """The gateway itself would not take it (RFC 9525)."""
+        with hop(["STARTTLS"], name="", common_name="localhost") as place:
             [(level, text)] = self.finding(run, settings, f"smtp://{place}?tls=required&{self.ca(folder)}")
         assert level == "problem"
         assert "certificate that is not valid here" in text

@@ -80,8 +80,11 @@ class TlsTest(HopTest):
         broken = FaultyHop(["STARTTLS"])
         broken.answers["STARTTLS"] = [b"220 go\r\n"]
         broken.tls = ServerTls()  # has no certificate to show: no handshake succeeds
+        refusing = FaultyHop(["STARTTLS"])
+        refusing.answers["STARTTLS"] = [b"454 4.7.0 not now\r\n"]
         for faulty, connections, reason in (
             (FaultyHop(), 1, "does not offer STARTTLS"),
+            (refusing, 1, "refuses STARTTLS"),
             (broken, 2, "TLS with the hop failed"),
         ):
             with capture_logs() as logs:
