@@ -21,6 +21,10 @@ class Unavailable(Exception):
     """A database, disk or network service cannot answer now; `str()` is for the log, never for a peer."""
 
 
+class NoThreads(Exception):
+    """The system allows this process no further thread, so it can do nothing; `str()` says so in one line, with the cure."""
+
+
 class StorageFull(Unavailable):
     """The disk under the store or the spool has no room (ENOSPC, EDQUOT, SQLITE_FULL): answer 452."""
 

@@ -41,6 +41,7 @@ class Housekeeping:
     async def _check_store(self) -> None:
         self._stores.database.check_writes()
         await self._check_room()
+        await self._stores.database.write(lambda connection: None)  # another process may hold the lock; this syncs nothing
         await self._stores.outbox.next_due()
 
     def start(self) -> None:

@@ -116,6 +116,15 @@ def cannot_start(reason: str) -> None:
     log.error("the store cannot be used, so the gateway does not start", reason=reason)
 
 
+def no_threads(reason: str) -> None:
+    """A process that can make no thread ends at once."""
+    log.error("no thread can be started", reason=reason)
+
+
+def no_workers() -> None:
+    log.error("no worker can be started, so the gateway does not start")
+
+
 def mode_mended(path: str, was: str, now: str) -> None:
     """A state file that others could read or write; modes in octal."""
     log.warning("state file made private", path=path, was=was, now=now)

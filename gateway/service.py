@@ -21,7 +21,7 @@ from gateway.config import Config, Listen
 from gateway.cores import usable_cores
 from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
-from gateway.errors import ConfigError, Unavailable
+from gateway.errors import ConfigError, NoThreads, Unavailable
 from gateway.housekeeping import Housekeeping
 from gateway.listening import CannotBind, bind
 from gateway.node import Node
@@ -31,7 +31,7 @@ from gateway.store.private_files import make_private
 from gateway.stores import Stores
 from gateway.upkeep import attempt
 from gateway.web.site import operators_site
-from gateway.workers import Workers
+from gateway.workers import NoWorkers, Workers
 
 
 class Options(usage.Options):
@@ -131,7 +131,11 @@ class Gateway(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._stores.start()
+        try:
+            self._stores.start()
+        except NoThreads as error:
+            maillog.no_threads(str(error))
+            os._exit(1)  # the threads that there are would keep us from any other end
         self._reactor.callWhenRunning(lambda: ensureDeferred(self._begin()).addErrback(self._give_up))
 
     async def _begin(self) -> None:
@@ -171,7 +175,9 @@ class Gateway(Service):
         """The start failed after the ports were bound: stop, with a status that a supervisor notices."""
         if self._leaving:  # what it needed is closed
             return
-        if failure.check(Unavailable):
+        if failure.check(NoWorkers):
+            maillog.no_workers()
+        elif failure.check(Unavailable):
             maillog.cannot_start(str(failure.value))
         else:
             maillog.bug("starting", failure.value)

@@ -14,7 +14,7 @@ from twisted.python.threadpool import ThreadPool
 
 from gateway import maillog
 from gateway.config import Config
-from gateway.errors import ConfigError, Unavailable
+from gateway.errors import ConfigError, NoThreads, Unavailable
 from gateway.metrics import Metrics
 from gateway.share import Share
 from gateway.sign_in import SignIn
@@ -75,9 +75,13 @@ class Stores:
         return failure
 
     def start(self) -> None:
-        self._disk.start()
-        self.database.start()
-        self.sign_in.start()
+        """Raises NoThreads; those that have begun by then go on, and keep the process from an end other than os._exit."""
+        try:
+            self._disk.start()
+            self.database.start()
+            self.sign_in.start()
+        except RuntimeError as error:  # of Thread.start, in Twisted's pools
+            raise NoThreads(f"{error}: raise TasksMax of the unit, or ulimit -u of its user") from None
 
     async def register(self) -> None:
         """Begin our life in the queue, and what is done again and again from then on. Raises Unavailable."""

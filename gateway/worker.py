@@ -23,7 +23,7 @@ from gateway.cores import core_of, run_on, usable_cores
 from gateway.edge.descriptors import places, raise_limit
 from gateway.edge.limits import Door
 from gateway.edge.tally import Tally
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, NoThreads
 from gateway.node import Node
 from gateway.orders import (
     ANSWERS,
@@ -112,6 +112,9 @@ class Worker:
     async def _serve(self, running: "_Running") -> None:
         try:
             await running.start()
+        except NoThreads as error:
+            maillog.no_threads(str(error))
+            os._exit(1)  # the threads that there are would keep us from any other end
         except Exception as error:
             if not self._leaving:
                 maillog.bug("starting", error)

@@ -29,6 +29,10 @@ from gateway.web.totals import Totals
 PROGRAM = ("-P", "-m", "gateway.worker")  # -P: nothing is imported from the working directory
 
 
+class NoWorkers(Exception):
+    """Each worker has ended, and none of them has ever listened."""
+
+
 class Workers:
     """`count` workers. `lock` is the descriptor that holds the state directory; `log_file` is "" for standard output.
 
@@ -52,6 +56,7 @@ class Workers:
         self._listening: set[int] = set()
         self._to_come = set(range(1, count + 1))
         self._all_came: Deferred[None] = Deferred()
+        self._ended: set[int] = set()  # at least once, while none has ever listened
         self._supervisor = Supervisor(count, self._spawn, reactor, self)
 
     # What the service calls
@@ -72,7 +77,7 @@ class Workers:
         return factory
 
     async def begin(self, ports: Sequence[Port]) -> None:
-        """Start the workers; returns when each has listened once."""
+        """Start the workers; returns when each has listened once. Raises NoWorkers when every one ends before any has."""
         self._ports = ports
         self._supervisor.start()
         await self._all_came
@@ -104,6 +109,7 @@ class Workers:
             self.totals.heard(worker, what[FIGURES])
         if LISTENING in what:
             self._listening.add(worker)
+            self._ended.clear()
             self._to_come.discard(worker)
             if not self._to_come and not self._all_came.called:
                 self._all_came.callback(None)
@@ -113,6 +119,10 @@ class Workers:
         self._tally.clear(worker)
         self.totals.died(worker)
         await attempt("freeing the leases of a dead worker", lambda: self._stores.outbox.processes.bury(worker))
+        if len(self._to_come) == self._count:
+            self._ended.add(worker)
+            if len(self._ended) == self._count and not self._all_came.called:
+                self._all_came.errback(NoWorkers())
 
     def _spawn(self, worker: WorkerProcess) -> None:
         """With the modules that we have, wherever they were found."""

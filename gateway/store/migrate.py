@@ -13,6 +13,8 @@ from gateway.store.engine import new_store_engine, opened, parse_url
 from gateway.store.failures import translated
 from gateway.store.schema import HEAD
 
+SHM_OCTETS = 32768  # of a -shm file when it is made
+
 
 def migrate(url: str) -> None:
     """Bring the store to HEAD, making it when there is none. Raises Unavailable, ConfigError."""
@@ -65,7 +67,16 @@ def _cure(url: str, error: Unavailable) -> str:
         return "run `smtp-gateway store migrate` to make it"
     except PermissionError:
         pass
+    else:
+        if _is_disk_full(path):
+            return "its disk is full: make room on it"
     return f"this user (id {os.geteuid()}) may not read and write it: be the user of the gateway, or give the file to this one"
+
+
+def _is_disk_full(path: Path) -> bool:
+    """SQLite calls it an I/O error when there is no room for the -shm file, which it needs even to read."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < SHM_OCTETS
 
 
 def _file(url: str) -> Path | None:

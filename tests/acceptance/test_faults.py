@@ -19,7 +19,7 @@ import pytest
 from tests.acceptance.conftest import Install
 from tests.acceptance.faults import failing, threads
 from tests.acceptance.gateway_process import GatewayProcess
-from tests.acceptance.installation import require_program
+from tests.acceptance.installation import require_program, run_tool
 from tests.acceptance.mail import message
 from tests.acceptance.smarthost import Smarthost
 from tests.acceptance.waiting import until
@@ -292,6 +292,22 @@ def full_disk(gateway: GatewayProcess, *, mounted: bool) -> Iterator[None]:
                     pass
     yield
     filler.unlink()
+
+
+def test_a_start_on_a_full_disk_says_so_in_one_line(install: Install) -> None:
+    gateway = install()
+    with small_disk(gateway.at.state) as mounted:
+        if not mounted:
+            pytest.skip("no file system can be mounted")
+        with full_disk(gateway, mounted=True):
+            gateway.spawn()
+            assert gateway.wait() == 2
+            [line] = gateway.errors().splitlines()
+            assert "its disk is full: make room on it" in line
+            assert "this user" not in line
+            assert "its disk is full" in run_tool(gateway.at.folder, "doctor").stdout
+        gateway.start()
+        assert gateway.stop() == 0
 
 
 def test_a_full_disk(install: Install, smarthost: Smarthost) -> None:

@@ -1,6 +1,8 @@
 """A PostgreSQL that hangs: everybody gets an answer, nothing is lost, and the gateway still ends in order."""
 
+import contextlib
 import signal
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -76,6 +78,22 @@ def test_a_commit_that_waits_for_an_absent_stand_by_is_answered_for(server: Post
     finally:
         standby.process.thaw()
         standby.process.close()
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_sqlite_store_that_another_process_locks_is_not_ready(install: Install, workers: int) -> None:
+    gateway = install(server={"workers": workers}).start()
+    with contextlib.closing(sqlite3.connect(gateway.at.state / "gateway.db", isolation_level=None)) as other:
+        with signed_in(gateway) as wire:
+            wire.envelope("bob@example.net")
+            other.execute("BEGIN IMMEDIATE")
+            assert wire.data(message("locked")).code == 451
+            assert gateway.get("/readyz")[0] == 503
+        other.execute("ROLLBACK")
+    until(lambda: gateway.get("/readyz")[0] == 200, gateway.story)
+    submit(gateway, message("after"))
+    until(lambda: delivered(gateway, "after") == 1, gateway.story)
+    assert delivered(gateway, "locked") == 0
 
 
 @pytest.mark.parametrize("workers", WORKERS)
