@@ -54,5 +54,9 @@ def _still_holding(locks: list[ListedLock], stored: str, settings: Settings) -> 
 
 def _lock(lock: ListedLock) -> str:
     minutes = math.ceil(lock.left / 60)
-    where = lock.network if lock.scope == Scope.ACCOUNT_NETWORK else "every network that it is not known from"
+    places: dict[str, str] = {
+        Scope.ACCOUNT_NETWORK: lock.network,
+        Scope.ACCOUNT_TRUST: f"addresses of {lock.network} where it has not signed in",
+    }
+    where = places.get(lock.scope, "every network that it is not known from")
     return f"locked out from {where} for {counted(minutes, 'more minute')}: from there it would get {reply.locked(0).code}"

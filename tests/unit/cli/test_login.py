@@ -145,6 +145,11 @@ class TestWhatElseIsInTheWay:
             "Also: locked out from every network that it is not known from for 1 more minute: from there it would get 454",
         ]
 
+    def test_a_lockout_inside_a_known_network(self, run: Run, put: Put) -> None:
+        put(lock, "account_trust_network", "a:1", "192.0.2.0/24")
+        (told,) = self.also(run, "ann@example.com")[1]
+        assert told.startswith("Also: locked out from addresses of 192.0.2.0/24 where it has not signed in for 4 more minutes:")
+
     def test_a_lockout_from_before_the_password_was_changed_holds_no_more(
         self, folder: Path, run: Run, put: Put, settings: Callable[..., None]
     ) -> None:
