@@ -37,6 +37,16 @@ def url_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
     return store_url(folder) if kind == "sqlite" else postgresql_url(request.getfixturevalue("postgresql"))
 
 
+LATIN1 = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"  # of a database of PostgreSQL
+
+
+def latin1_url(server: Postgresql) -> str:
+    """A store in a database that cannot hold every letter."""
+    url = server.database(LATIN1).url
+    migrate(url)
+    return url
+
+
 @contextmanager
 def running(url: str, pump: Pump, metrics: Metrics | None = None) -> Iterator[Database]:
     database = Database(url, reactor=pump, metrics=metrics or Metrics(CollectorRegistry()), clock=lambda: 0.0)

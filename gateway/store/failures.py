@@ -3,7 +3,8 @@
 The text kept is for the log and holds no bound value: servers like to quote the offending row, so for them only
 the error's class and code are kept, unless no statement was involved yet.
 
-Two kinds of Unavailable are this package's own, and say what became of the transaction: `Undone` and `Disconnected`.
+Three kinds of Unavailable are this package's own. `Undone` and `Disconnected` say what became of the transaction, `Unfit` that
+one value is to blame, so that the same write for others may well succeed.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -19,6 +20,10 @@ T = TypeVar("T")
 
 class Undone(Unavailable):
     """The transaction is rolled back for certain, and may well succeed when it is run again."""
+
+
+class Unfit(Unavailable):
+    """The database cannot hold one of the values, however often it is written."""
 
 
 class Disconnected(Unavailable):
@@ -45,7 +50,7 @@ _MISFIT = frozenset({"42703", "42P01", "3F000", "42501", 1054, 1142, 1143, 1146}
 def unavailable(error: Exception) -> Unavailable:
     """`error`, one of SQLAlchemy's or about a text, as ours."""
     if isinstance(error, UnicodeError):
-        return Unavailable("database: a value is no text")  # its own message quotes the octets
+        return Unfit("database: a value is no text")  # its own message quotes the octets
     if not isinstance(error, exc.DBAPIError):
         return Unavailable("database: no connection free in time")
     orig = error.orig
@@ -60,6 +65,8 @@ def unavailable(error: Exception) -> Unavailable:
 def _kind(error: exc.DBAPIError, code: str) -> type[Unavailable]:
     if code in _UNDONE_CODES:
         return Undone
+    if is_about_a_value(error):
+        return Unfit
     return Disconnected if error.connection_invalidated or code in _STANDBY_CODES else Unavailable
 
 

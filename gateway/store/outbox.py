@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from gateway.queue.model import (
     Added,
@@ -43,6 +44,7 @@ from gateway.store import census, outcomes, overdue
 from gateway.store.admission import admit
 from gateway.store.clock import now
 from gateway.store.database import Database
+from gateway.store.failures import Unfit
 from gateway.store.process_name import ProcessName
 from gateway.store.processes import Processes
 from gateway.store.schema import due_rows, held_back, message, queued, recipient
@@ -165,7 +167,13 @@ class SqlOutbox:
         return await self._database.write(lambda connection: _lease(connection, found, us)) if found else []
 
     def record(self, records: Sequence[Record], reports: Sequence[NewMessage], more: More | None = None) -> Deferred[Recorded]:
-        return self._database.write_together(outcomes.record, (records, reports, more))
+        """See the port. A hop's words that the database's character set cannot hold are written down in ASCII."""
+
+        def in_ascii(failure: Failure) -> Deferred[Recorded]:
+            failure.trap(Unfit)
+            return self._database.write_together(outcomes.record, ([outcomes.in_ascii(one) for one in records], reports, more))
+
+        return self._database.write_together(outcomes.record, (records, reports, more)).addErrback(in_ascii)
 
     def release(self, recipients: Sequence[Recipient]) -> Deferred[None]:
         ids = {lease: [r.id for r in recipients if r.lease == lease] for lease in {r.lease for r in recipients}}

@@ -4,6 +4,7 @@ Each outcome asks in its WHERE for the lease under which it was made, so one tha
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from sqlalchemy import (
     BigInteger,
@@ -115,6 +116,17 @@ def record(connection: Connection, told: Sequence[Told]) -> list[Recorded]:
 
 def _late(records: Sequence[Record], ids: Sequence[str | None]) -> frozenset[int]:
     return frozenset(one.outcome.recipient.id for one, id_ in zip(records, ids, strict=True) if id_ is None)
+
+
+def in_ascii(record: Record) -> Record:
+    """The same outcome in words that every database can hold."""
+    outcome = record.outcome
+    words = replace(outcome, text=_ascii(outcome.text), hop=_ascii(outcome.hop), remote=_ascii(outcome.remote))
+    return replace(record, outcome=words)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii").replace("\0", "\\x00")
 
 
 def drop_bodies(connection: Connection, ids: Collection[str]) -> list[Spooled]:

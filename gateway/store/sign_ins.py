@@ -17,6 +17,7 @@ from gateway.accounts.lockout import DAY, account_id, credential_id
 from gateway.errors import Unavailable
 from gateway.store.clock import now
 from gateway.store.database import Database
+from gateway.store.failures import Unfit
 from gateway.store.schema import sign_in
 
 KEEP = 30 * DAY  # seconds
@@ -103,17 +104,28 @@ class SqlSignInHistory:
             self._count((subject, int(at // DAY), network, mechanism, result), _Counted(at, at, 1))
 
     async def flush(self) -> None:
-        """Write down what was counted. Raises Unavailable; it is then kept for the next time."""
+        """Write down what was counted. Raises Unavailable; it is then kept for the next time.
+
+        A line that the store cannot hold is dropped, or it would keep all others from being written for ever. An account's id
+        comes from the product's table, which may have another character set. It is found by halves.
+        """
         # In an order that all processes keep, so that none waits for another that waits for it
         lines, self._waiting = sorted(self._waiting.items(), key=lambda line: line[0]), {}
+        most = _STEP
         while lines:
+            some = lines[:most]
             try:
-                await self._write(lines[:_STEP])
+                await self._write(some)
+            except Unfit:
+                if len(some) > 1:
+                    most = len(some) // 2
+                    continue
             except Unavailable:
                 for key, counted in lines:
                     self._count(key, counted)
                 raise
-            del lines[:_STEP]
+            del lines[: len(some)]
+            most = min(_STEP, 2 * most)
 
     def sweep(self, limit: int) -> Deferred[int]:
         """Delete at most `limit` lines that are older than KEEP; how many there were. Raises Unavailable."""

@@ -10,11 +10,12 @@ from tests.acceptance.conftest import Install
 from tests.acceptance.gateway_process import GatewayProcess
 from tests.acceptance.mail import session
 from tests.acceptance.shared_store import SharedStore
-from tests.acceptance.waiting import PATIENCE
-from tests.acceptance.wire import greeted
+from tests.acceptance.smarthost import Smarthost
+from tests.acceptance.waiting import PATIENCE, until
+from tests.acceptance.wire import greeted, signed_in
 from tests.servers.databases import Postgresql
+from tests.stores import LATIN1
 
-LATIN1 = "ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0"
 NAMES = [
     b"\0",
     b"nul\0@example.com",
@@ -60,3 +61,20 @@ def test_odd_names_at_sign_in_fail_no_other_sign_in(gateway: GatewayProcess) -> 
     assert 501 in heard
     assert 535 in heard
     assert heard <= {501, 535}
+
+
+def test_a_hop_s_reply_that_the_store_cannot_hold_stops_no_delivery(
+    postgresql: Postgresql, install: Install, smarthost: Smarthost
+) -> None:
+    """One such reply once kept everything else in the queue, and its message went out again after a restart."""
+    store = SharedStore(postgresql, install)
+    store.database = postgresql.database(LATIN1)
+    smarthost.faults = {b".": "250 2.0.0 angenommen \u2713\r\n".encode()}
+    gateway = store.machine(relay={"next_hop": [smarthost.url]}).start()
+    people = [f"you{number}@example.net" for number in range(5)]
+    for person in people:
+        with signed_in(gateway) as wire:
+            wire.envelope(person)
+            assert wire.data(b"From: ann@example.com\r\nTo: %b\r\n\r\nhi\r\n" % person.encode()).code == 250
+    until(lambda: store.count("recipient", "state = 'delivered'") == len(people), gateway.story)
+    assert sorted(one.recipients[0] for one in smarthost.deliveries) == people

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import select
 from twisted.internet.defer import Deferred
 
-from gateway.errors import Unavailable
 from gateway.queue.allowance import Denied, OnLimit, Terms
 from gateway.queue.model import (
     Duplicate,
@@ -28,6 +27,7 @@ from gateway.queue.model import (
     State,
 )
 from gateway.store.database import Database
+from gateway.store.failures import Unfit
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import attempt, message, recipient
 from gateway.store.usage import usage_of
@@ -177,7 +177,7 @@ def test_one_that_cannot_be_written_leaves_nothing_and_the_others_stay(
     database: Database, outbox: SqlOutbox, pump: Pump
 ) -> None:
     came_to = at_once(outbox, pump, new(1), new(2, to=["\ud800@example.net"]), new(3))
-    assert [type(each) for each in came_to] == [Queued, Unavailable, Queued]
+    assert [type(each) for each in came_to] == [Queued, Unfit, Queued]
     assert sorted(read(database, pump, select(message.c.id))) == [(f"{1:016}",), (f"{3:016}",)]
     assert used(database, pump) == (2, 2, new(1).size + new(3).size)
 

@@ -1,6 +1,7 @@
 """What is SqlOutbox's own: leases of earlier lives, what stays of a finished message, sweeping. The rest: tests/contract."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from gateway.store.clock import now
 from gateway.store.database import Database
 from gateway.store.outbox import SqlOutbox
 from gateway.store.schema import attempt, message, recipient
-from tests.pump import Pump
+from tests.pump import Pump, deferred
 from tests.queued import queued
-from tests.stores import KINDS, running, url_of
+from tests.servers.databases import Postgresql
+from tests.stores import KINDS, latin1_url, running, url_of
 
 
 @pytest.fixture
@@ -121,6 +123,21 @@ def test_what_a_finished_message_leaves(database: Database, outbox: SqlOutbox, p
         "hop:25",
         "mx",
     )
+
+
+@pytest.mark.parametrize("words", ["angenommen \u2713", "\ufffd", "nul \0"], ids=ascii)
+def test_a_reply_that_the_store_cannot_hold_is_written_in_ascii(postgresql: Postgresql, pump: Pump, words: str) -> None:
+    """Or its recipient would be delivered to again after each restart, and nothing else would go out meanwhile."""
+    with running(latin1_url(postgresql), pump) as database:
+        outbox = registered(database, pump)
+        ones = [queued(pump.result(outbox.add(new(f"000000000000000{n}"), lease=True))).recipients[0] for n in range(3)]
+        records = [done(one) for one in ones]
+        records[1] = replace(records[1], outcome=replace(records[1].outcome, text=words))
+        waiting = [deferred(outbox.record([record], [])) for record in records]
+        assert [pump.result(each).late for each in waiting] == [frozenset()] * 3
+        found = rows(database, pump, select(recipient).order_by(recipient.c.id))
+        assert [row["state"] for row in found] == ["delivered"] * 3
+        assert [row["text"] for row in found] == ["ok", words.encode("unicode_escape").decode(), "ok"]
 
 
 def test_an_attempt_that_burned_nothing_leaves_its_words_only(database: Database, outbox: SqlOutbox, pump: Pump) -> None:

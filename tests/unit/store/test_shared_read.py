@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError
 
 from gateway.errors import Unavailable
 from gateway.store.database import Database
+from gateway.store.failures import Unfit
 from gateway.store.shared_read import MAX_KEYS, SLOW
 from tests.pump import Pump
 from tests.statements import statements
@@ -100,7 +101,7 @@ def test_a_value_that_fails_a_read_fails_its_own_call_alone(database: Database, 
     twin = shared.ask(odd)
     errors = [pump.failure(calls.pop(odd)), pump.failure(twin)]
     assert [pump.result(call) for call in calls.values()] == [1, 2, 3]
-    assert [type(error) for error in errors] == [OverflowError if len(odd) > 5 else Unavailable] * 2
+    assert [type(error) for error in errors] == [OverflowError if len(odd) > 5 else Unfit] * 2
     assert odd not in str(errors[0])
     assert pump.result(shared.ask("dddd")) == 4
 

@@ -13,7 +13,8 @@ from gateway.store.database import Database
 from gateway.store.schema import sign_in
 from gateway.store.sign_ins import LINES_A_DAY, MAX_WAITING, OTHERS, Line, SqlSignInHistory, recent
 from tests.pump import Pump, deferred
-from tests.stores import KINDS, running, store_url, url_of
+from tests.servers.databases import Postgresql
+from tests.stores import KINDS, latin1_url, running, store_url, url_of
 
 ANN, NETWORK = "a:7", "192.0.2.1/32"
 
@@ -161,3 +162,18 @@ def test_sweeping_takes_days_that_are_over_for_30(
         return connection.execute(select(func.count()).select_from(sign_in)).scalar_one()
 
     assert pump.result(database.read(days_left)) == 2
+
+
+def test_a_line_that_the_store_cannot_hold_keeps_no_other_from_being_written(postgresql: Postgresql, pump: Pump) -> None:
+    others = [f"a:{n}" for n in range(600)]  # more than one transaction
+    with running(latin1_url(postgresql), pump) as database:
+        history = SqlSignInHistory(database, Clock(1.8e9))
+        for subject in (*others, "a:\0", "a:日本", "a:3\0", "a:é"):
+            history.note(subject, NETWORK, "PLAIN", "ok")
+        pump.result(history.flush())
+        assert {line.count for subject in (*others, "a:é") for line in lines(database, pump, subject)} == {1}
+        history.note(ANN, NETWORK, "PLAIN", "ok")
+        pump.result(history.flush())
+        assert counts(database, pump) == {(NETWORK, "PLAIN", "ok"): 2}
+        written = select(func.count()).select_from(sign_in)
+        assert pump.result(database.read(lambda connection: connection.execute(written).scalar_one())) == len(others) + 1
