@@ -9,7 +9,7 @@ Five sheets count five things:
   but for the exact networks in it where the account has signed in: these are neither counted there nor ever held up by it;
 - trust network: different accounts that fail from one wider network, again but for exact networks where they have signed in.
 
-The limits of the last two are those of the sheets beside them, so that no number of tries tells which account is known where.
+The limits of the last two are those of the sheets beside them, so that a lock alone does not tell which account is known where.
 
 A sheet of an account belongs to its present stored hash (`stored_tag`), so that a changed password starts a clean one.
 A sheet that is full makes a lock, and counts from zero again when that lock is over. What is counted, and the clock, are in
