@@ -5,6 +5,7 @@ hold a place. Bodies stream with back-pressure: the transport says when to wait,
 small waits for company, so that a short message leaves with its final dot in one write.
 """
 
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway.deadline import Deadline
-from gateway.maillog import peer_text
+from gateway.maillog import bug, peer_text
 from gateway.net.keepalive import keep_alive
 from gateway.net.tls_layer import TlsLayer
 from gateway.prompt import write_promptly
@@ -234,8 +235,9 @@ class Connection(Protocol):
         while (event := self._session.next_event()) is not None:
             if isinstance(event, StartTls):
                 self._start_tls()
-                self._session.tls_started()
-                self._write()
+                if not self.closed:
+                    self._session.tls_started()
+                    self._write()
             else:
                 self._events.append(event)
         if self.closed and self.transport is not None:
@@ -255,7 +257,13 @@ class Connection(Protocol):
     def _start_tls(self) -> None:
         self._handshaking = True
         assert self._tls is not None
-        self._tls.start(self._transport(), self)
+        try:
+            self._tls.start(self._transport(), self)
+        except ssl.SSLError as error:  # no protocol that the system's policy allows, for instance
+            self._give_up(reason_of(error))
+        except Exception as error:  # not for Twisted: after an error in connectionMade it never says that connecting has failed
+            bug("starting TLS", error)
+            self._give_up("a problem on our side")
 
     # Time
 

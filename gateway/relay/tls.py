@@ -50,9 +50,8 @@ def context_for(hop: NextHop) -> ssl.SSLContext:
 
 
 def reason_of(error: BaseException | None) -> str:
-    """Why a handshake failed, in OpenSSL's own words where it has some."""
+    """Why a handshake failed, in OpenSSL's own words where it has some. An error that Python made lacks them."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is refused: {error.verify_message or 'no reason given'}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    return "connection lost"
+        return f"the certificate is refused: {getattr(error, 'verify_message', '') or 'no reason given'}"
+    reason = getattr(error, "reason", "") if isinstance(error, ssl.SSLError) else ""
+    return reason.replace("_", " ").lower() if reason else "connection lost"

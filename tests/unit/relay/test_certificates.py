@@ -159,21 +159,27 @@ class CertificateTest(HopTest):
             assert outcome.result == Result.DELIVERED, (host, alternatives)
             assert faulty.open[0].encrypted
 
-    async def test_an_error_within_the_check_refuses(self) -> None:
+    async def test_an_error_within_the_check_refuses_at_once(self) -> None:
         """Whatever goes wrong there, OpenSSL's or ours, is a refusal."""
         good = CertificateTls(signed("x", names("DNS:localhost")))
         for error in (RuntimeError("a bug"), ValueError("odd"), ssl.SSLError(1, "odd"), ssl.CertificateError("odd")):
-            self.patch(ssl.SSLObject, "do_handshake", _failing(error))  # type: ignore[no-untyped-call]
             for implicit in (False, True):
-                await self.refused("localhost", good, implicit=implicit)
-            self.flushLoggedErrors(RuntimeError, ValueError)  # type: ignore[no-untyped-call]
+                for begun in (True, False):
+                    patch = self.patch(ssl.SSLObject, "do_handshake", _failing(error, begun))  # type: ignore[no-untyped-call]
+                    reason = await self.refused("localhost", good, implicit=implicit)
+                    patch.restore()
+                    assert "timed out" not in reason, (error, implicit, begun)
+                    bugs = [failure.value for failure in self.flushLoggedErrors()]  # type: ignore[no-untyped-call]
+                    assert all(bug is error for bug in bugs), bugs
 
 
-def _failing(error: Exception) -> Any:
+def _failing(error: Exception, begun: bool) -> Any:
+    """`begun`: after OpenSSL's part, else in place of it, before a first octet."""
     real = ssl.SSLObject.do_handshake
 
     def do_handshake(tls: ssl.SSLObject) -> None:
-        real(tls)
+        if begun or tls.server_side:
+            real(tls)
         if not tls.server_side:
             raise error
 

@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from gateway.errors import Unavailable
+from gateway.errors import Damaged, Unavailable
 from gateway.metrics import Metrics
 from gateway.queue.model import Envelope, Outcome, QueuedMessage, Result, Spooled
+from gateway.queue.spool import BLOCK, Spool
 from gateway.relay.maildir import MAX_FOLDER, MaildirHop, folder_name
 from tests.unit.awaiting import failure_of, value_of
 from tests.unit.relay.faulty_hop import BlockBodies, message, trusted
@@ -32,6 +33,13 @@ def run(function: Callable[..., T], *args: object) -> Deferred[T]:
     try:
         return succeed(function(*args))
     except OSError:
+        return fail()
+
+
+def run_spool(function: Callable[..., T], /, *args: Any) -> Deferred[T]:
+    try:
+        return succeed(function(*args))
+    except Exception:
         return fail()
 
 
@@ -132,6 +140,32 @@ def test_a_body_that_cannot_be_read_leaves_nothing(tmp_path: Path, fail_at: int)
     failure_of(box.send(message(body=BIG)), Unavailable)
     assert box.files() == {}
     assert box.bodies.readers[0].closed
+
+
+@pytest.mark.parametrize(("size", "begun"), [(0, False), (BLOCK, False), (2 * BLOCK + 11, False), (BLOCK, True)])
+def test_a_file_that_is_not_whole_shows_nothing(tmp_path: Path, size: int, begun: bool) -> None:
+    """`begun`: it changes its size while it is delivered."""
+    spool = Spool(tmp_path / "spool", run_spool)
+    spool.prepare()
+
+    async def spooled() -> Spooled:
+        writer = await spool.create(NAME[:16])
+        await writer.write(b"x" * (2 * BLOCK + 10))
+        return await writer.finish()
+
+    body = value_of(Deferred.fromCoroutine(spooled()))
+    (file,) = (path for path in (tmp_path / "spool").rglob(NAME[:16]))
+
+    def run_and_cut(function: Callable[..., T], *args: object) -> Deferred[T]:
+        os.truncate(file, size)
+        return run(function, *args)
+
+    box = Box(tmp_path / "mail", run=run_and_cut if begun else run)
+    box.hop._bodies = spool
+    if not begun:
+        os.truncate(file, size)
+    failure_of(box.send(message(body=body)), Damaged)
+    assert box.files() == {}
 
 
 FOLDERS = [

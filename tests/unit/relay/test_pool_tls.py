@@ -1,5 +1,6 @@
 """SmtpHop and TLS: which certificates count, and what happens where there is none."""
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,16 @@ class TlsTest(HopTest):
             with pytest.raises(ConfigError) as raised:
                 self.hop(25, tls="required", verify=True, ca=path)
             assert str(path) in str(raised.value)
+
+    async def test_tls_that_cannot_begin_is_told_at_once(self) -> None:
+        """As when the system's policy for OpenSSL leaves no protocol."""
+        for implicit in (False, True):
+            faulty = FaultyHop(["STARTTLS", "AUTH PLAIN"], ServerTls("localhost"), implicit=implicit)
+            hop = self.hop(self.serve(faulty), kind="smtps" if implicit else "smtp", tls="required", host="localhost")
+            assert hop._tls is not None
+            hop._tls._context.minimum_version = ssl.TLSVersion.TLSv1_3
+            hop._tls._context.maximum_version = ssl.TLSVersion.TLSv1_2
+            with pytest.raises(TlsFailed) as raised:
+                await send(hop)
+            assert raised.value.reason == "TLS with the hop failed: no protocols available"
+            assert not {"AUTH", "MAIL", "DATA"} & set(faulty.verbs)
