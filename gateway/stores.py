@@ -62,6 +62,7 @@ class Stores:
         self.outbox = outbox_in(self.database, store_url, state_dir, secrets.token_bytes, share.worker)
         self.bodies = bodies_in(self.database, store_url, self._in_spool)
         self._upkeep = Upkeep(reactor)
+        self._cut = False  # a database was given up on
 
     def on_disk(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Run it in a thread for the disk."""
@@ -106,8 +107,10 @@ class Stores:
     async def _cut_what_hangs(self) -> None:
         for each in (self.database, self.sign_in.directory):
             if each.hangs(LEAVE_PATIENCE):
-                maillog.cut_at_stop()
                 each.cut()
+                if not self._cut:
+                    self._cut = True
+                    maillog.cut_at_stop()
 
     async def stop(self) -> None:
         """Write down what was counted in memory, and close everything."""

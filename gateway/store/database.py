@@ -114,7 +114,7 @@ class Database:
         self._wires = Wires(self._write_engine)
         self._group: list[_Item] = []  # being written
         self._began = 0.0  # when the writer was last woken
-        self._closing = False
+        self._closing = self._given_up = False
         self._patience = Patience(reactor, STORE_PATIENCE)
         self._watch = Watch(reactor, self._give_up_on_those_that_hang)
 
@@ -194,7 +194,7 @@ class Database:
 
     def cut(self) -> None:
         """Give up on a server that hangs, for we stop: what is under way fails, and what comes later fails at once."""
-        self._closing = True
+        self._closing = self._given_up = True
         self._wires.cut()
         self._readers.cut()
         self._lookers.cut()
@@ -286,6 +286,8 @@ class Database:
             with suppress(Undone):
                 return self._transaction(items)
             self._drop_connection()
+            if self._given_up:
+                break
         return self._transaction(items)
 
     def _transaction(self, items: list[_Item]) -> list[Any]:

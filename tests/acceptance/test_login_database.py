@@ -50,7 +50,8 @@ def database(server: Server) -> ServerDatabase:
 
 @pytest.fixture
 def gateway(install: Install, database: ServerDatabase) -> Iterator[GatewayProcess]:
-    started = install(accounts={"url": database.url}, lockout=NO_LOCKOUT).start()
+    limits = {"auth_failures_per_session": 10}  # a sign-in that cannot be decided is one of them
+    started = install(accounts={"url": database.url}, lockout=NO_LOCKOUT, limits=limits).start()
     yield started
     for secret in (SECRET, PASSWORD, LOGIN, plain(LOGIN, PASSWORD)):
         assert secret not in started.raw_log() + started.errors()

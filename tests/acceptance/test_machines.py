@@ -89,4 +89,5 @@ def test_one_that_is_stopped_while_it_waits_for_the_store_at_its_start_ends_in_o
         gateway.signal(signal.SIGTERM)
         gateway.until_logged("stopping")
         assert gateway.wait() == 0, gateway.story()
-    assert [line["event"] for line in gateway.lines()] == ["stopping", "stopped"]
+    usual = {"state file made private", "a database hangs: its connections are cut"}
+    assert [line["event"] for line in gateway.lines() if line["event"] not in usual] == ["stopping", "stopped"]
